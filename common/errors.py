@@ -1,0 +1,14 @@
+"""The one way a program refuses bad input: exit code 2 and one line with the remedy."""
+
+from __future__ import annotations
+
+EXIT_BAD_INPUT = 2
+
+
+class InputError(Exception):
+    """Input that cannot be used: `problem` says what is wrong, `remedy` what to do about it."""
+
+    def __init__(self, problem: str, remedy: str):
+        super().__init__(f"{problem} — {remedy}")
+        self.problem = problem
+        self.remedy = remedy
