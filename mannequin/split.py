@@ -42,10 +42,10 @@ def split_of(subjects: Iterable[int]) -> Split:
     """The one split all these subject seeds belong to."""
     seeds = list(subjects)
     for split in SPLITS:
-        if all(seed in split.subjects for seed in seeds):
+        if seeds and all(seed in split.subjects for seed in seeds):
             return split
     raise InputError(
-        "the subject seeds are outside every split, or mix several",
+        "the subject seeds are none, outside every split, or of several",
         "; ".join(f"{s.name}: {s.subjects.start} to {s.subjects.stop - 1}" for s in SPLITS),
     )
 
