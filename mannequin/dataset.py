@@ -96,7 +96,10 @@ def _draw_clips(
 ) -> list[tuple[int, str]]:
     rng = np.random.default_rng([seed, subject])
     return [
-        (int(rng.choice(split.motions)), families[rng.integers(len(families))])
+        (
+            int(rng.integers(split.motions.start, split.motions.stop)),
+            families[rng.integers(len(families))],
+        )
         for _ in range(count)
     ]
 
