@@ -1,6 +1,6 @@
 """What a subject wears: cloth colours, fabrics with printed patterns, outfits and their cut.
 
-Colours are linear-free display RGB in 0..1. Patterns live in canonical space (metres), so they
+Colours are display RGB in 0..1. Patterns live in canonical space (metres), so they
 stick to the body as it moves.
 """
 
