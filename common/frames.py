@@ -1,7 +1,8 @@
 """The frames folder: `000000.png` … RGB uint8, all one size, plus `frames.json`.
 
 `frames.json` holds what the pictures cannot: the source's frame rate as a fraction, the time
-stamps where the source varies, the rotation that was applied, and whether there is audio.
+stamps where the source varies, the rotation that was applied, whether HDR was tone-mapped, and
+whether there is audio.
 """
 
 from __future__ import annotations
@@ -23,13 +24,18 @@ INFO = "frames.json"
 
 @dataclass(frozen=True)
 class FramesInfo:
-    """What `frames.json` says. `fps` is "30000/1001"; `size` is (height, width) in pixels."""
+    """What `frames.json` says.
+
+    `fps` is a fraction like "30000/1001", `size` (height, width) in pixels, `timestamps` seconds
+    from the first frame (None: evenly spaced), `rotation` the clockwise degrees applied.
+    """
 
     fps: str
     size: Size = (0, 0)
     count: int = 0
     timestamps: list[float] | None = None
     rotation: int = 0
+    tone_mapped: bool = False
     audio: bool = False
 
     @property
@@ -63,8 +69,13 @@ def write_frames(folder: Path, frames: Iterable[np.ndarray], info: FramesInfo) -
     if size is None:
         raise InputError("there is no frame in the input", "give a photo or a clip with frames")
     info = replace(info, size=tuple(map(int, size)), count=count)
-    write_json(folder / INFO, asdict(info))
+    write_info(folder, info)
     return info
+
+
+def write_info(folder: Path, info: FramesInfo) -> None:
+    """Write `frames.json` alone: for what is known only after the last frame."""
+    write_json(folder / INFO, asdict(info))
 
 
 def read_info(folder: Path) -> FramesInfo:

@@ -36,6 +36,12 @@ def write_png(path: Path, image: np.ndarray) -> None:
     Path(path).write_bytes(data.tobytes())
 
 
+def on_white(rgba: np.ndarray) -> np.ndarray:
+    """Lay RGBA uint8 (H, W, 4), alpha not premultiplied, on white: RGB uint8 (H, W, 3)."""
+    colour, alpha = rgba[..., :3].astype(np.uint32), rgba[..., 3:].astype(np.uint32)
+    return ((colour * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
+
+
 @dataclass(frozen=True)
 class Fit:
     """An even scaling of `crop` (x0, y0, x1, y1 in source pixels) into the middle of `size`."""

@@ -1,0 +1,163 @@
+"""A clip as upright RGB pictures with their times, streaming, through PyAV.
+
+Applied: the display matrix (rotation, mirroring), the pixel aspect, the declared colour matrix,
+range and transfer (HDR is tone-mapped to sRGB), transparency (on white).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from av.stream import Disposition
+from av.video.reformatter import (
+    ColorPrimaries,
+    ColorRange,
+    Colorspace,
+    ColorTrc,
+    Interpolation,
+    VideoReformatter,
+)
+
+from common.errors import InputError
+from common.images import on_white
+
+_UNDECLARED = 2
+_HDR = (ColorTrc.SMPTE2084, ColorTrc.ARIB_STD_B67)
+_SCALING = (
+    Interpolation.BICUBIC
+    | Interpolation.FULL_CHR_H_INT
+    | Interpolation.ACCURATE_RND
+    | Interpolation.BITEXACT
+)
+_WHOLE = 0.8
+"""A clip that ends before this share of its declared duration was cut off."""
+
+
+class Footage:
+    """An open clip. `rate` frames per second, `seconds` its declared duration or None."""
+
+    def __init__(self, container: av.container.InputContainer, name: str):
+        self.name = name
+        self._container, self._stream = container, _moving_pictures(container, name)
+        self._stream.thread_type = "AUTO"
+        self._decoder = _alpha_decoder(self._stream) or self._stream.codec_context
+        self._reformatter = VideoReformatter()
+        self.audio = bool(container.streams.audio)
+        self.rate = self._stream.average_rate or self._stream.guessed_rate or Fraction(25)
+        self.seconds = _declared_seconds(container, self._stream)
+        self.rotation = 0
+        self.tone_mapped = False
+
+    def frames(self) -> Iterator[tuple[Fraction, av.VideoFrame]]:
+        """Decoded frames with their seconds from the first one, strictly increasing.
+
+        Raises InputError at the end where the clip is damaged or cut off, so that a reader who
+        stops earlier can use the part before.
+        """
+        first, time, covered, damaged = None, None, Fraction(0), False
+        try:
+            for packet in self._container.demux(self._stream):
+                damaged |= packet.is_corrupt
+                for frame in self._decoder.decode(packet):
+                    damaged |= frame.is_corrupt
+                    stamp = None if frame.pts is None else frame.pts * frame.time_base
+                    first = stamp if first is None else first
+                    now = None if stamp is None else stamp - first
+                    if time is not None and (now is None or now <= time):
+                        now = time + 1 / self.rate
+                    time = now or Fraction(0)
+                    covered = time + max(frame.duration * frame.time_base, 1 / self.rate)
+                    yield time, frame
+        except av.FFmpegError:
+            damaged = True
+        if damaged or (self.seconds and covered < _WHOLE * self.seconds):
+            raise InputError(
+                f"{self.name} is damaged or cut off after about {float(covered):.2f} s",
+                "get the whole file, or keep the part before with --end",
+            )
+
+    def picture(self, frame: av.VideoFrame) -> np.ndarray:
+        """A decoded frame as RGB uint8 (H, W, 3), upright, square pixels."""
+        alpha = any(component.is_alpha for component in frame.format.components)
+        undeclared = frame.colorspace == _UNDECLARED
+        high_definition = frame.width >= 1280 or frame.height > 576
+        guess = Colorspace.ITU709 if high_definition else Colorspace.ITU601
+        hdr = frame.color_trc in _HDR
+        aspect = self._stream.sample_aspect_ratio or 1
+        converted = self._reformatter.reformat(
+            frame,
+            width=round(frame.width * aspect) if 1 / 8 < aspect < 8 else frame.width,
+            format="rgba" if alpha else "rgb24",
+            src_colorspace=guess if undeclared else None,
+            dst_color_range=ColorRange.JPEG,
+            dst_color_trc=ColorTrc.IEC61966_2_1 if hdr else None,
+            dst_color_primaries=ColorPrimaries.BT709 if hdr else None,
+            interpolation=_SCALING,
+            threads=1,
+        )
+        self.tone_mapped |= hdr
+        self.rotation = -frame.rotation % 360
+        pixels = converted.to_ndarray()
+        return _upright(on_white(pixels) if alpha else pixels, frame)
+
+
+@contextmanager
+def open_footage(path: Path) -> Iterator[Footage]:
+    """Open any file that ffmpeg reads as moving pictures. Raises InputError where it cannot."""
+    try:
+        container = av.open(str(path.absolute()))
+    except (av.FFmpegError, UnicodeError):
+        raise InputError(
+            f"{path.name} is neither a photo nor a clip that can be read",
+            "give a whole file, e.g. JPEG or PNG, or mp4, mov, mkv, webm or gif",
+        ) from None
+    with container:
+        yield Footage(container, path.name)
+
+
+def _moving_pictures(container: av.container.InputContainer, name: str) -> av.VideoStream:
+    streams = [
+        stream
+        for stream in container.streams.video
+        if not stream.disposition & Disposition.attached_pic
+    ]
+    if not streams:
+        raise InputError(f"{name} has no pictures in it", "give a clip with a video stream")
+    if streams[0].codec_context is None:
+        raise InputError(f"{name} has an unknown video codec", "convert it to H.264 first")
+    return streams[0]
+
+
+def _alpha_decoder(stream: av.VideoStream) -> av.CodecContext | None:
+    """A decoder for transparency in WebM, which ffmpeg's own VP8 and VP9 decoders drop."""
+    decoder = {"vp8": "libvpx", "vp9": "libvpx-vp9"}.get(stream.codec_context.name)
+    if stream.metadata.get("alpha_mode") != "1" or decoder is None:
+        return None
+    return av.CodecContext.create(decoder, "r")
+
+
+def _declared_seconds(
+    container: av.container.InputContainer, stream: av.VideoStream
+) -> Fraction | None:
+    if stream.duration:
+        return stream.duration * stream.time_base
+    alone = len(container.streams) == 1 and container.duration
+    return Fraction(container.duration, av.time_base) if alone else None
+
+
+def _upright(image: np.ndarray, frame: av.VideoFrame) -> np.ndarray:
+    """Apply the display matrix, to the nearest quarter turn."""
+    side_data = frame.side_data.get("DISPLAYMATRIX")
+    if side_data is None:
+        return image
+    across, swap_down, _, swap_across, down = np.frombuffer(side_data, np.int32)[:5]
+    if abs(swap_down) > abs(across):
+        image, across, down = image.swapaxes(0, 1), swap_across, swap_down
+    image = image[:, ::-1] if across < 0 else image
+    image = image[::-1] if down < 0 else image
+    return np.ascontiguousarray(image)
