@@ -1,0 +1,244 @@
+"""The one training loop: IUV network, autoencoder, base, subject UNet and subject decoder.
+
+They differ in data, trainable parameters and loss, not in code. A *problem* is a module whose
+`forward(batch)` returns the loss; everything random (rows, noise, time steps, dropout) is drawn
+by `draw(generator)` into the batch, from a generator seeded by the run's seed and the step. So
+step k sees the same numbers whether or not the run was killed before it, and however many
+processes share the batch.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import set_seed
+from diffusers.training_utils import EMAModel
+from torch import Tensor, nn
+
+from common.errors import InputError
+from common.files import publish, remove, write_json, write_text
+from common.progress import Progress
+
+Batch = dict[str, Tensor]
+History = list[dict[str, float]]
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """How long and how fast; every number comes from the caller's arguments."""
+
+    steps: int
+    batch_size: int = 16
+    learning_rate: float = 1e-4
+    warmup_steps: int = 50
+    final_rate: float = 0.03
+    """the learning rate's last value as a share of its peak (cosine)"""
+    weight_decay: float = 0.01
+    max_grad_norm: float = 1.0
+    ema_decay: float = 0.0
+    """0 keeps the last weights instead of their moving average"""
+    accumulation: int = 1
+    """micro-batches a step's batch is cut into"""
+    mixed_precision: str = "no"
+    seed: int = 0
+    checkpoint_every: int = 500
+    evaluate_every: int = 0
+
+
+def learning_rate(step: int, settings: TrainingSettings) -> float:
+    """Linear warm-up, then a cosine down to `final_rate` of the peak."""
+    warm = min(1.0, (step + 1) / max(1, settings.warmup_steps))
+    wave = 0.5 * (1 + math.cos(math.pi * step / max(1, settings.steps)))
+    return settings.learning_rate * warm * (settings.final_rate + (1 - settings.final_rate) * wave)
+
+
+def step_generator(seed: int, step: int) -> torch.Generator:
+    """The CPU generator of one step; the two numbers alone decide what it draws."""
+    return torch.Generator().manual_seed((seed << 32) + step)
+
+
+def share(batch: Batch, part: int, parts: int) -> Batch:
+    """Rows `part`, `part + parts`, … of every tensor of a batch."""
+    return {name: rows[part::parts] for name, rows in batch.items()}
+
+
+@dataclass
+class _Counter:
+    """Where a checkpoint stands; accelerate stores it with the rest of the state."""
+
+    step: int = 0
+    history: History | None = None
+
+    def state_dict(self) -> dict[str, object]:
+        return {"step": self.step, "history": self.history}
+
+    def load_state_dict(self, state: dict[str, object]) -> None:
+        self.step, self.history = state["step"], state["history"]
+
+
+def train(
+    problem: nn.Module,
+    draw: Callable[[torch.Generator], Batch],
+    settings: TrainingSettings,
+    resume: Path,
+    *,
+    label: str = "training",
+    inputs: Mapping[str, str] | None = None,
+    evaluate: Callable[[], dict[str, float]] | None = None,
+) -> History:
+    """Train the parameters of `problem` that require a gradient; returns the curve.
+
+    `draw` makes a whole batch of CPU tensors (batch_size rows each). `resume` is a folder for
+    the checkpoint; it is used only if settings and `inputs` (names and hashes of the data) are
+    the same, and deleted at the end. `evaluate` measures the averaged weights now and then.
+    The problem ends on its averaged weights where `ema_decay` is set.
+    Raises InputError where the loss is not a number.
+    """
+    set_seed(settings.seed)
+    accelerator = Accelerator(
+        mixed_precision=settings.mixed_precision, cpu=not torch.cuda.is_available()
+    )
+    trained = [p for p in problem.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(
+        trained, settings.learning_rate, betas=(0.9, 0.99), weight_decay=settings.weight_decay
+    )
+    problem, optimizer = accelerator.prepare(problem, optimizer)
+    averaged = EMAModel(trained, decay=settings.ema_decay) if settings.ema_decay else None
+    counter = _Counter(history=[])
+    accelerator.register_for_checkpointing(counter, *([averaged] if averaged else []))
+
+    fingerprint = {"settings": asdict(settings), "inputs": dict(inputs or {})}
+    state, key = resume / "state", resume / "fingerprint.json"
+    if _same(key, fingerprint) and state.is_dir():
+        accelerator.load_state(str(state))
+        accelerator.print(f"{label}: continues at step {counter.step}")
+    else:
+        remove(resume)
+        resume.mkdir(parents=True)
+        write_json(key, fingerprint)
+
+    processes, rank = accelerator.num_processes, accelerator.process_index
+    with Progress(label, settings.steps, start=counter.step) as progress:
+        for step in range(counter.step, settings.steps):
+            rate = learning_rate(step, settings)
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            batch = share(draw(step_generator(settings.seed, step)), rank, processes)
+            problem.train()
+            loss = 0.0
+            for micro in range(settings.accumulation):
+                part = share(batch, micro, settings.accumulation)
+                part = {k: v.to(accelerator.device, non_blocking=True) for k, v in part.items()}
+                part_loss = problem(part) / settings.accumulation
+                accelerator.backward(part_loss)
+                loss = loss + part_loss.detach()
+            norm = accelerator.clip_grad_norm_(trained, settings.max_grad_norm)
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            if averaged:
+                averaged.step(trained)
+            value = accelerator.reduce(loss, "mean").item()
+            if not math.isfinite(value):
+                raise InputError(f"the loss of step {step} is {value}", "lower the learning rate")
+            row = {"step": step + 1, "loss": value, "rate": rate, "norm": float(norm)}
+            last = step + 1 == settings.steps
+            if evaluate and (last or _due(step + 1, settings.evaluate_every)):
+                row |= _evaluated(problem, averaged, trained, evaluate)
+                accelerator.print(f"{label} {step + 1}: " + _spoken(row), flush=True)
+            counter.step, counter.history = step + 1, [*counter.history, row]
+            if not last and _due(step + 1, settings.checkpoint_every):
+                _save(accelerator, state)
+            progress.advance(note=f"loss {value:.4f}")
+    if averaged:
+        averaged.copy_to(trained)
+    accelerator.unwrap_model(problem).eval()
+    accelerator.wait_for_everyone()
+    if accelerator.is_main_process:
+        remove(resume)
+    accelerator.free_memory()
+    return counter.history
+
+
+def _due(step: int, every: int) -> bool:
+    return bool(every) and step % every == 0
+
+
+def _same(key: Path, fingerprint: dict[str, object]) -> bool:
+    try:
+        return json.loads(key.read_text()) == json.loads(json.dumps(fingerprint))
+    except (OSError, ValueError):
+        return False
+
+
+def _save(accelerator: Accelerator, state: Path) -> None:
+    """Write the checkpoint; every process takes part, the first one publishes it."""
+    partial = state.with_name(".state.partial")
+    if accelerator.is_main_process:
+        remove(partial)
+    accelerator.wait_for_everyone()
+    accelerator.save_state(str(partial))
+    accelerator.wait_for_everyone()
+    if accelerator.is_main_process:
+        with publish(state, keep_partial=True):
+            pass
+
+
+def _evaluated(
+    problem: nn.Module,
+    averaged: EMAModel | None,
+    trained: list[nn.Parameter],
+    evaluate: Callable[[], dict[str, float]],
+) -> dict[str, float]:
+    problem.eval()
+    if averaged:
+        averaged.store(trained)
+        averaged.copy_to(trained)
+    with torch.no_grad():
+        figures = evaluate()
+    if averaged:
+        averaged.restore(trained)
+    return figures
+
+
+def _spoken(row: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {value:.4g}" for name, value in row.items() if name != "step")
+
+
+def resume_folder(out: Path) -> Path:
+    """Where a stage that writes `out` keeps its checkpoint: outside the output itself."""
+    root = os.environ.get("DREAMPOSE_RESUME_DIR")
+    return Path(root) / out.name if root else out.parent / f".{out.name}.resume"
+
+
+def write_curves(history: History, folder: Path) -> None:
+    """Write `curves.tsv` and `curves.png` of a training run into `folder`."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    from matplotlib import pyplot
+
+    folder.mkdir(parents=True, exist_ok=True)
+    names = list(dict.fromkeys(name for row in history for name in row))
+    lines = ["\t".join(names)]
+    lines += ["\t".join(f"{row[n]:.6g}" if n in row else "" for n in names) for row in history]
+    write_text(folder / "curves.tsv", "\n".join(lines) + "\n")
+
+    panels = [name for name in names if name not in ("step", "rate")]
+    figure, axes = pyplot.subplots(1, len(panels), figsize=(4.5 * len(panels), 3.2), squeeze=False)
+    for axis, name in zip(axes[0], panels, strict=True):
+        points = [(row["step"], row[name]) for row in history if name in row]
+        axis.plot(*zip(*points, strict=True), linewidth=0.8)
+        axis.set(title=name, xlabel="step")
+        if name in ("loss", "norm"):
+            axis.set_yscale("log")
+    figure.tight_layout()
+    with publish(folder / "curves.png") as partial:
+        figure.savefig(partial, format="png", metadata={"Software": None})
+    pyplot.close(figure)

@@ -1,0 +1,175 @@
+"""What the UNet is told beside the image tokens, and the conventions of a model folder.
+
+The paper's conditioning is the UV window alone. The named options are departures that help a
+small model trained from nothing; each was measured (weights/mini/README.md):
+
+* `parts`: part shares and mean UV of each quarter of a latent cell;
+* `warp`: latents of the reference warped along the surface, and how far to trust them;
+* `prior`: the closed-form prediction that follows from the warp (see `prior_prediction`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from diffusers import ConfigMixin, ModelMixin
+from diffusers.configuration_utils import register_to_config
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dreampose_core.posemaps import PART_MAP_CHANNELS, on_grid, part_maps, uv_maps, windows
+from dreampose_core.warp import CLASSES, backdrop, reference_surface, warp
+
+CLASS_MAP_CHANNELS = 4 * len(CLASSES)
+_MIN_VARIANCE = 2e-3
+
+
+@dataclass(frozen=True)
+class Condition:
+    """Conditions on the latent grid (h, w), B rows; what the model does not use is None."""
+
+    uv: Tensor
+    """(B, 2·window, h, w) in [0, 1]"""
+    parts: Tensor | None = None
+    """(B, 108, h, w)"""
+    warped: Tensor | None = None
+    """(B, C, h, w) latents of the warped reference"""
+    classes: Tensor | None = None
+    """(B, 16, h, w) shares of the warp's four classes in 2×2 sub-cells"""
+
+    def map(self, change) -> Condition:  # noqa: ANN001
+        """Apply `change` to every tensor."""
+        return Condition(*(None if v is None else change(v) for v in vars(self).values()))
+
+
+class Conditioning(ModelMixin, ConfigMixin):
+    """Builds the UNet's extra input channels and holds what ties a model to its data.
+
+    `pose_range` is "unit" for UV in [0, 1] and "symmetric" for imported checkpoints that were
+    sampled with UV in [−1, 1].
+    """
+
+    @register_to_config
+    def __init__(
+        self,
+        height: int = 640,
+        width: int = 512,
+        latent_channels: int = 4,
+        latent_factor: int = 8,
+        chart: str = "densepose",
+        pose_window: int = 5,
+        pose_range: str = "unit",
+        parts: bool = False,
+        warp: bool = False,
+        prior: bool = False,
+    ):
+        super().__init__()
+        self.variance = nn.Parameter(torch.ones(len(CLASSES), latent_channels), requires_grad=False)
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Height and width of the latents."""
+        c = self.config
+        return c.height // c.latent_factor, c.width // c.latent_factor
+
+    @property
+    def extra_channels(self) -> int:
+        """How many input channels the UNet has beside the latents."""
+        c = self.config
+        warped = c.latent_channels + CLASS_MAP_CHANNELS
+        return 2 * c.pose_window + PART_MAP_CHANNELS * c.parts + warped * c.warp
+
+    def pose(self, iuv: np.ndarray) -> Condition:
+        """The pose conditions of a clip's IUV images uint8 (T, H, W, 3) at the model's size."""
+        uv = windows(on_grid(uv_maps(iuv), self.grid), self.config.pose_window)
+        if self.config.pose_range == "symmetric":
+            uv = 2 * uv - 1
+        return Condition(uv, part_maps(iuv, self.grid) if self.config.parts else None)
+
+    def warped_frames(
+        self, image: np.ndarray, iuv: np.ndarray, targets: Sequence[np.ndarray]
+    ) -> tuple[np.ndarray, Tensor]:
+        """Warp the reference (H, W, 3) to each target pose: frames uint8 and classes on the grid.
+
+        Classes are (T, 16, h, w).
+        """
+        surface, empty = reference_surface(iuv), backdrop(image, iuv)
+        pairs = [warp(image, surface, iuv, empty, target) for target in targets]
+        frames, shares = (np.stack(items) for items in zip(*pairs, strict=True))
+        return frames, self.class_maps(shares)
+
+    def class_maps(self, shares: np.ndarray) -> Tensor:
+        """Class shares (T, H, W, 4) to (T, 16, h, w)."""
+        fine = (2 * self.grid[0], 2 * self.grid[1])
+        maps = torch.from_numpy(np.ascontiguousarray(shares)).permute(0, 3, 1, 2).float()
+        return F.pixel_unshuffle(on_grid(maps, fine), 2)
+
+    def channels(self, condition: Condition, image: Tensor, pose: Tensor) -> Tensor:
+        """Extra input channels (B, extra, h, w); `image`, `pose` (B,) are 1 to keep, 0 to drop."""
+        keep_pose, keep_both = pose.view(-1, 1, 1, 1), (image * pose).view(-1, 1, 1, 1)
+        kept = [condition.uv * keep_pose]
+        if self.config.parts:
+            kept.append(condition.parts * keep_pose)
+        if self.config.warp:
+            kept += [condition.warped * keep_both, condition.classes * keep_both]
+        return torch.cat(kept, 1)
+
+    def prior_variance(self, condition: Condition) -> Tensor:
+        """Error variance of the warped latents, (B, C, h, w), from the shares of the classes."""
+        shares = condition.classes.unflatten(1, (len(CLASSES), 4)).mean(2)
+        parts = shares[:, :, None] * self.variance[None, :, :, None, None]
+        return parts.sum(1).clamp_min(_MIN_VARIANCE)
+
+    def complete(
+        self,
+        output: Tensor,
+        noisy: Tensor,
+        condition: Condition,
+        alpha: Tensor,
+        sigma: Tensor,
+        image: Tensor,
+        pose: Tensor,
+    ) -> Tensor:
+        """The v-prediction from the UNet's output: unchanged without `prior`.
+
+        `alpha`, `sigma` are (B, 1, 1, 1) with alpha² + sigma² = 1. Where a condition is dropped
+        the prior is a standard normal one.
+        """
+        if not self.config.prior:
+            return output
+        keep = (image * pose).view(-1, 1, 1, 1)
+        variance = self.prior_variance(condition) * keep + (1 - keep)
+        mean, deviation = prior_prediction(noisy, condition.warped * keep, variance, alpha, sigma)
+        return mean + deviation * output
+
+
+def prior_prediction(
+    noisy: Tensor, centre: Tensor, variance: Tensor, alpha: Tensor, sigma: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Mean and deviation of v given `noisy` if the clean latents were N(centre, variance).
+
+    With x = αz + σε and v = αε − σz: E[v|x] = σ·[α(1−s²)x − z_w]/(α²s²+σ²) and
+    sd[v|x] = s/√(α²s²+σ²). The network then predicts a residual of unit variance, as the
+    preconditioning of Karras et al. (arXiv 2206.00364) does for a prior without a centre.
+    """
+    spread = alpha**2 * variance + sigma**2
+    mean = sigma * (alpha * (1 - variance) * noisy - centre) / spread
+    return mean, (variance / spread).sqrt()
+
+
+def repeat(condition: Condition, times: int) -> Condition:
+    """The same conditions `times` times behind one another."""
+    return condition.map(lambda v: v.repeat(times, 1, 1, 1))
+
+
+def rows(condition: Condition, index) -> Condition:  # noqa: ANN001
+    """Some rows of a condition."""
+    return condition.map(lambda v: v[index])
+
+
+def with_warp(condition: Condition, warped: Tensor, classes: Tensor) -> Condition:
+    """The condition with the warped reference added."""
+    return replace(condition, warped=warped, classes=classes)

@@ -1,0 +1,236 @@
+"""A render measured and shown: `metrics.json` and `contact.png`.
+
+Without true frames only what needs none is measured; nothing is made up for the rest.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import cv2
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from common import frames as frames_folder
+from common import poses as poses_folder
+from common.errors import InputError
+from common.files import publish, write_json
+from common.images import Fit, Size, read_png, write_png
+from common.progress import track
+from dreampose_core import metrics
+
+_CELL, _CELL_MAX, _WIDEST = 256, 384, 1.5
+"""Cells are at least and at most so many pixels high, and at most so many times as wide."""
+_FONT, _MARGIN, _GAP, _LABELS = 18, 16, 6, 84
+
+_SHOWN = {
+    "psnr": ("PSNR", "{:.2f} dB"),
+    "ssim": ("SSIM", "{:.3f}"),
+    "person_psnr": ("person PSNR", "{:.2f} dB"),
+    "person_ssim": ("person SSIM", "{:.3f}"),
+    "flicker": ("flicker", "{:.4f}"),
+}
+
+
+@dataclass(frozen=True)
+class Render:
+    """The files of one render, frame by frame; `truth` is None where there is none."""
+
+    size: Size
+    result: list[Path]
+    subject: Path
+    driving: list[Path]
+    poses: list[Path]
+    fit: Fit
+    """from the poses' pixels to the result's"""
+    truth: list[Path] | None
+
+    def iuv(self, index: int) -> np.ndarray:
+        """IUV image (H, W, 3) of a frame, in the result's pixels."""
+        return self.fit.apply(poses_folder.read_iuv(self.poses[index]), labels=True)
+
+    def true_frame(self, index: int) -> np.ndarray:
+        """True frame in the result's size."""
+        image = read_png(self.truth[index])
+        if image.shape[:2] == self.size:
+            return image
+        return cv2.resize(image, self.size[::-1], interpolation=cv2.INTER_AREA)
+
+
+def evaluate(
+    samples: Path,
+    subject: Path,
+    driving: Path,
+    poses: Path,
+    out: Path,
+    truth: Path | None = None,
+    columns: int = 6,
+) -> dict[str, Any]:
+    """Measure the frames folder `samples` and show it beside its inputs; returns the metrics.
+
+    `subject`, `driving` and `truth` are frames folders, `poses` the poses folder that was
+    sampled; `columns` is how many frames the sheet shows. The folder `out` gets `metrics.json`
+    and `contact.png`. Raises InputError where folders do not belong together.
+    """
+    if columns < 1:
+        raise InputError(f"--columns {columns} shows nothing", "give 1 or more")
+    render = _open(samples, subject, driving, poses, truth)
+    report = measure(render)
+    with publish(out) as partial:
+        partial.mkdir()
+        write_json(partial / "metrics.json", report)
+        write_png(partial / "contact.png", contact_sheet(render, columns, summary(report)))
+    return report
+
+
+def _open(samples: Path, subject: Path, driving: Path, poses: Path, truth: Path | None) -> Render:
+    size, info = frames_folder.read_info(samples).size, poses_folder.read_info(poses)
+    crop = info.crop or (0, 0, info.size[1], info.size[0])
+    render = Render(
+        size=size,
+        result=frames_folder.frame_paths(samples),
+        subject=frames_folder.frame_paths(subject)[0],
+        driving=frames_folder.frame_paths(driving),
+        poses=poses_folder.pose_paths(poses),
+        fit=Fit(info.size, size, crop),
+        truth=frames_folder.frame_paths(truth) if truth else None,
+    )
+    for name, paths in (
+        ("driving", render.driving),
+        ("poses", render.poses),
+        ("truth", render.truth),
+    ):
+        if paths is not None and len(paths) != len(render.result):
+            raise InputError(
+                f"--{name} has {len(paths)} frames, the result {len(render.result)}",
+                "make both from the same part of the clip (--start, --end, --fps, --max-frames)",
+            )
+    return render
+
+
+def measure(render: Render) -> dict[str, Any]:
+    """All figures of a render, one frame in memory at a time.
+
+    "person" figures are taken inside the dilated person of the poses. A figure that cannot be
+    measured is None.
+    """
+    rows, changes, before = [], [], None
+    for index, path in enumerate(track(render.result, "evaluate")):
+        image = read_png(path)
+        person = _dilated(render.iuv(index)[..., 0] > 0)
+        if before is not None:
+            pair = np.stack([before[0], image]), ~np.stack([before[1], person])
+            changes.append(metrics.flicker(*pair))
+        before = image, person
+        if render.truth:
+            rows.append({"frame": index, **_compare(image, render.true_frame(index), person)})
+    return {
+        "frames": len(render.result),
+        "size": list(render.size),
+        "flicker": _mean(changes),
+        "truth": _overall(render, rows) if render.truth else None,
+        "per_frame": rows,
+    }
+
+
+def _compare(image: np.ndarray, truth: np.ndarray, person: np.ndarray) -> dict[str, float | None]:
+    figures = {
+        "l1": metrics.l1(image, truth),
+        "psnr": metrics.psnr(image, truth),
+        "ssim": metrics.ssim(image, truth),
+        "person_psnr": metrics.masked_psnr(image, truth, person),
+        "person_ssim": metrics.masked_ssim(image, truth, person),
+    }
+    return {name: _rounded(value) for name, value in figures.items()}
+
+
+def _overall(render: Render, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    size = list(read_png(render.truth[0]).shape[:2])
+    means = {name: _mean([row[name] for row in rows]) for name in rows[0] if name != "frame"}
+    return {"size": size, "resized": size != list(render.size), **means}
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None and not math.isnan(value)]
+    return _rounded(fmean(known)) if known else None
+
+
+def _rounded(value: float) -> float | None:
+    return None if math.isnan(value) else round(value, 5)
+
+
+def _dilated(mask: np.ndarray) -> np.ndarray:
+    """A mask grown by a thirty-second of the picture's height."""
+    reach = max(1, mask.shape[0] // 32)
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
+    return cv2.dilate(mask.astype(np.uint8), kernel).astype(bool)
+
+
+def summary(report: dict[str, Any]) -> str:
+    """One line for people, e.g. "PSNR 24.10 dB   SSIM 0.871   …"."""
+    figures = {"flicker": report["flicker"], **(report["truth"] or {})}
+    return "   ".join(
+        f"{name} {form.format(figures[key])}"
+        for key, (name, form) in _SHOWN.items()
+        if figures.get(key) is not None
+    )
+
+
+def contact_sheet(render: Render, columns: int, footer: str) -> np.ndarray:
+    """RGB uint8 sheet: the subject once, then driving frames, poses, results and true frames."""
+    count = len(render.result)
+    indices = np.unique(np.linspace(0, count - 1, min(columns, count)).round().astype(int))
+    rows = {
+        "subject": [read_png(render.subject)],
+        "driving": [read_png(render.driving[i]) for i in indices],
+        "pose": [poses_folder.colour(render.iuv(i)) for i in indices],
+        "result": [read_png(render.result[i]) for i in indices],
+    }
+    if render.truth:
+        rows["truth"] = [render.true_frame(i) for i in indices]
+    high = render.size[0]
+    cell = min(_CELL_MAX, high * math.ceil(_CELL / high))
+    scaled = {
+        name: [_cell(image, cell, smooth=name != "pose") for image in row]
+        for name, row in rows.items()
+    }
+    return _lay_out(scaled, [f"frame {i}" for i in indices], footer)
+
+
+def _cell(image: np.ndarray, height: int, *, smooth: bool) -> np.ndarray:
+    """A picture scaled to a cell's height, less where it would be wider than cells may be."""
+    scale = min(height / image.shape[0], _WIDEST * height / image.shape[1])
+    size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
+    if not smooth:
+        return cv2.resize(image, size, interpolation=cv2.INTER_NEAREST)
+    return cv2.resize(image, size, interpolation=cv2.INTER_CUBIC if scale > 1 else cv2.INTER_AREA)
+
+
+def _lay_out(rows: dict[str, list[np.ndarray]], captions: list[str], footer: str) -> np.ndarray:
+    """Rows of cells, centred, on white; labels to the left, captions above the second row."""
+    cells = [cell for row in rows.values() for cell in row]
+    high, wide = max(c.shape[0] for c in cells), max(c.shape[1] for c in cells)
+    line = _FONT + 2 * _GAP
+    left = _MARGIN + _LABELS
+    tops = [_MARGIN + r * (high + _GAP) + (line if r else 0) for r in range(len(rows))]
+    size = (
+        left + len(captions) * (wide + _GAP) - _GAP + _MARGIN,
+        tops[-1] + high + line + _MARGIN,
+    )
+    sheet = Image.new("RGB", size, "white")
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(_FONT)
+    for (name, row), top in zip(rows.items(), tops, strict=True):
+        draw.text((_MARGIN, top + high // 2), name, "black", font, anchor="lm")
+        for column, cell in enumerate(row):
+            x = left + column * (wide + _GAP) + (wide - cell.shape[1]) // 2
+            sheet.paste(Image.fromarray(cell), (x, top + (high - cell.shape[0]) // 2))
+    for column, caption in enumerate(captions):
+        middle = left + column * (wide + _GAP) + wide // 2
+        draw.text((middle, tops[1] - line // 2), caption, "dimgray", font, anchor="mm")
+    draw.text((left, size[1] - _MARGIN - line // 2), footer, "black", font, anchor="lm")
+    return np.asarray(sheet)

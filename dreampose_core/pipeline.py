@@ -1,0 +1,169 @@
+"""`DreamPosePipeline`: a reference picture and a clip's poses to frames.
+
+The steps are short functions without hidden state: `look` (the reference, once), `pose` (the
+clip's conditions), `initial_noise`, `denoise`, `decode`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from diffusers import DiffusionPipeline, SchedulerMixin, UNet2DConditionModel
+from torch import Tensor
+from transformers import CLIPVisionModel
+
+from dreampose_core.adapter import EmbeddingAdapter
+from dreampose_core.conditioning import Condition, Conditioning, repeat, with_warp
+from dreampose_core.guidance import branch_weights
+from dreampose_core.pixels import Autoencoder, clip_pixels, decode, encode, to_frames, to_tensor
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What the model keeps of the subject's picture, at the model's size."""
+
+    image: np.ndarray
+    """RGB uint8 (H, W, 3)"""
+    iuv: np.ndarray
+    """its IUV image uint8 (H, W, 3)"""
+    tokens: Tensor
+    """(1, tokens, width)"""
+    null_tokens: Tensor
+    """(1, tokens, width): the tokens of the null image (zeros)"""
+
+
+class DreamPosePipeline(DiffusionPipeline):
+    """Image-and-pose-guided synthesis, DreamPose (arXiv 2304.06025)."""
+
+    def __init__(
+        self,
+        vae: Autoencoder,
+        image_encoder: CLIPVisionModel,
+        adapter: EmbeddingAdapter,
+        unet: UNet2DConditionModel,
+        conditioning: Conditioning,
+        scheduler: SchedulerMixin,
+    ):
+        super().__init__()
+        self.register_modules(
+            vae=vae,
+            image_encoder=image_encoder,
+            adapter=adapter,
+            unet=unet,
+            conditioning=conditioning,
+            scheduler=scheduler,
+        )
+
+    def tokens(self, images: Tensor, keep: Tensor) -> Tensor:
+        """Cross-attention tokens of images (B, 3, H, W) in [−1, 1]; `keep` (B,) 0 drops them.
+
+        A dropped image is the null condition: zeros for CLIP's tokens and for the latents.
+        """
+        side = self.image_encoder.config.image_size
+        seen = self.image_encoder(clip_pixels(images, side)).last_hidden_state
+        with torch.no_grad():
+            latents = encode(self.vae, images)
+        return self.mixed_tokens(seen, latents, keep)
+
+    def mixed_tokens(self, seen: Tensor, latents: Tensor, keep: Tensor) -> Tensor:
+        """The adapter's tokens from CLIP's tokens and latents, both zeroed where dropped."""
+        keep = keep.to(seen)
+        return self.adapter(seen * keep.view(-1, 1, 1), latents * keep.view(-1, 1, 1, 1))
+
+    @torch.no_grad()
+    def look(self, image: np.ndarray, iuv: np.ndarray) -> Reference:
+        """Encode the reference once: RGB and IUV uint8 (H, W, 3) at the model's size."""
+        pixels = to_tensor(image[None]).to(self.device, self.unet.dtype)
+        one = torch.ones(1, device=self.device)
+        return Reference(image, iuv, self.tokens(pixels, one), self.tokens(pixels, 0 * one))
+
+    @torch.no_grad()
+    def pose(self, reference: Reference, iuvs: np.ndarray) -> Condition:
+        """The conditions of a clip's poses uint8 (T, H, W, 3) at the model's size."""
+        condition = self.conditioning.pose(iuvs)
+        if self.conditioning.config.warp:
+            frames, classes = self.conditioning.warped_frames(
+                reference.image, reference.iuv, list(iuvs)
+            )
+            warped = encode(self.vae, to_tensor(frames).to(self.device, self.vae.dtype))
+            condition = with_warp(condition, warped, classes)
+        return condition.map(lambda v: v.to(self.device, self.unet.dtype))
+
+    def initial_noise(self, seed: int) -> Tensor:
+        """One noise sample (1, C, h, w), the same for every frame of a video."""
+        shape = (1, self.conditioning.config.latent_channels, *self.conditioning.grid)
+        generator = torch.Generator().manual_seed(seed)
+        return torch.randn(shape, generator=generator).to(self.device, self.unet.dtype)
+
+    def predict(
+        self, noisy: Tensor, time: Tensor, tokens: Tensor, condition: Condition,
+        image: Tensor, pose: Tensor,
+    ) -> Tensor:
+        """The model's prediction at `time` (B,); `image`, `pose` (B,) are 1 to keep, 0 to drop."""
+        extra = self.conditioning.channels(condition, image, pose)
+        output = self.unet(torch.cat([noisy, extra], 1), time, tokens).sample
+        clean = self.scheduler.alphas_cumprod.to(noisy.device)[time].view(-1, 1, 1, 1)
+        alpha, sigma = clean.sqrt().to(noisy), (1 - clean).sqrt().to(noisy)
+        return self.conditioning.complete(
+            output.to(noisy.dtype), noisy, condition, alpha, sigma, image, pose
+        )
+
+    def guided(
+        self, noisy: Tensor, time: Tensor, reference: Reference, condition: Condition,
+        s1: float, s2: float,
+    ) -> Tensor:
+        """Dual guidance in one batch; a branch whose weight is zero is left out."""
+        branches = ((0.0, 0.0), (1.0, 0.0), (1.0, 1.0))
+        kept = [
+            (weight, *branch)
+            for weight, branch in zip(branch_weights(s1, s2), branches, strict=True)
+            if weight
+        ]
+        count, times = len(noisy), len(kept)
+        weights, image, pose = (
+            noisy.new_tensor(column).repeat_interleave(count) for column in zip(*kept, strict=True)
+        )
+        tokens = torch.where(image.bool()[:, None, None], reference.tokens, reference.null_tokens)
+        output = self.predict(
+            noisy.repeat(times, 1, 1, 1), time.expand(count * times), tokens,
+            repeat(condition, times), image, pose,
+        )
+        return (output * weights.view(-1, 1, 1, 1)).unflatten(0, (times, count)).sum(0)
+
+    @torch.no_grad()
+    def denoise(
+        self, noise: Tensor, reference: Reference, condition: Condition,
+        *, steps: int, s1: float, s2: float,
+    ) -> Tensor:
+        """Clean latents (B, C, h, w) from noise (B, C, h, w)."""
+        scheduler = type(self.scheduler).from_config(self.scheduler.config)
+        scheduler.set_timesteps(steps, device=self.device)
+        latents = noise * scheduler.init_noise_sigma
+        for time in scheduler.timesteps:
+            scaled = scheduler.scale_model_input(latents, time)
+            output = self.guided(scaled, time, reference, condition, s1, s2)
+            latents = scheduler.step(output, time, latents).prev_sample
+        return latents
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        reference: Reference,
+        condition: Condition,
+        *,
+        steps: int = 20,
+        s1: float = 1.0,
+        s2: float = 1.0,
+        seed: int = 0,
+        noise_scale: float = 1.0,
+    ) -> np.ndarray:
+        """Frames RGB uint8 (B, H, W, 3) of the poses in `condition`, all from one noise sample.
+
+        `noise_scale` below 1 starts from weaker noise than the model was trained on: for a small
+        model, less speckle.
+        """
+        noise = self.initial_noise(seed).expand(len(condition.uv), -1, -1, -1) * noise_scale
+        latents = self.denoise(noise, reference, condition, steps=steps, s1=s1, s2=s2)
+        return to_frames(decode(self.vae, latents))

@@ -1,0 +1,183 @@
+"""The reference's pixels carried along the body surface into another pose, without learning.
+
+A pixel of the target with part I and coordinates U, V takes its colour from where the reference
+shows the same point of the surface. A point that the reference hides is taken from the nearest
+seen one: of the same part, of its front/back twin, or of the other side's limb. Pixels outside
+the body (skirts, hair, gaps between the legs) move with the nearest body pixel, and what remains
+is backdrop. The twin tables hold for the chart `mannequin`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from scipy.ndimage import distance_transform_edt
+
+BINS = 32
+CLASSES = ("backdrop", "extension", "seen", "hidden")
+
+_FRONT_BACK = ((1, 2), (7, 9), (8, 10), (11, 13), (12, 14), (15, 17), (16, 18), (19, 21), (20, 22))
+_LEFT_RIGHT = (
+    ((3, 4), (5, 6), (7, 8), (9, 10), (11, 12), (13, 14), (15, 16), (17, 18), (19, 20), (21, 22))
+    + ((23, 24),)
+)
+_TWIN_PENALTY, _MIRROR_PENALTY = 6.0, 10.0
+_CONFIDENCE_BINS = 4.0
+_SEEN = 0.6
+_REACH, _AROUND, _OUTLINE, _SMOOTH, _GRAZE = 0.2, 0.1, 0.03, 0.02, 0.015
+"""As shares of the picture's height."""
+
+
+def _involution(pairs: tuple[tuple[int, int], ...]) -> np.ndarray:
+    table = np.arange(25)
+    for a, b in pairs:
+        table[a], table[b] = b, a
+    return table
+
+
+_TWIN, _MIRROR = _involution(_FRONT_BACK), _involution(_LEFT_RIGHT)
+
+
+@dataclass(frozen=True)
+class Surface:
+    """Where the reference shows each surface point.
+
+    `place` (25, BINS, BINS, 2) float32: x, y in reference pixels for part, U bin, V bin;
+    `distance` (25, BINS, BINS): bins to the nearest seen point plus penalties for borrowing.
+    """
+
+    place: np.ndarray
+    distance: np.ndarray
+
+
+def reference_surface(iuv: np.ndarray) -> Surface:
+    """Read the surface off one reference IUV image uint8 (H, W, 3)."""
+    y, x = np.nonzero(iuv[..., 0])
+    part = iuv[y, x, 0].astype(np.intp)
+    u, v = (iuv[y, x, 1:].astype(np.intp) * BINS // 256).T
+    cell = (part * BINS + u) * BINS + v
+    size = 25 * BINS * BINS
+    count = np.bincount(cell, minlength=size)
+    sums = np.stack([np.bincount(cell, weights, size) for weights in (x, y)], 1)
+    place = (sums / np.maximum(count, 1)[:, None]).reshape(25, BINS, BINS, 2)
+    distance = np.full((25, BINS, BINS), 1e3)
+    seen = count.reshape(25, BINS, BINS) > 0
+    for p in np.unique(part):
+        distance[p], (iu, iv) = distance_transform_edt(~seen[p], return_indices=True)
+        place[p] = place[p, iu, iv]
+    return _borrow(place.astype(np.float32), distance.astype(np.float32))
+
+
+def _borrow(place: np.ndarray, distance: np.ndarray) -> Surface:
+    """Let hidden points borrow from the front/back twin, the mirrored limb, and its twin.
+
+    Front and back, and left and right, run against each other in U.
+    """
+    def flipped(a: np.ndarray) -> np.ndarray:
+        return a[:, ::-1]
+
+    choices = [
+        (place, distance),
+        (flipped(place[_TWIN]), flipped(distance[_TWIN]) + _TWIN_PENALTY),
+        (flipped(place[_MIRROR]), flipped(distance[_MIRROR]) + _MIRROR_PENALTY),
+        (place[_MIRROR][_TWIN], distance[_MIRROR][_TWIN] + _MIRROR_PENALTY + _TWIN_PENALTY),
+    ]
+    best = np.argmin([d for _, d in choices], 0)
+    take = np.take_along_axis
+    distances = take(np.stack([d for _, d in choices]), best[None], 0)[0]
+    places = take(np.stack([p for p, _ in choices]), best[None, ..., None], 0)[0]
+    return Surface(places, distances)
+
+
+def backdrop(image: np.ndarray, iuv: np.ndarray) -> np.ndarray:
+    """The reference with the person's surroundings replaced by each row's median backdrop."""
+    height, width = iuv.shape[:2]
+    reach = max(3, height // 3) | 1
+    person = cv2.dilate((iuv[..., 0] > 0).astype(np.uint8), np.ones((reach, reach), np.uint8)) > 0
+    border = np.zeros_like(person)
+    edge = max(1, width // 20)
+    border[:, :edge] = border[:, -edge:] = True
+    open_rows = np.where((~person).any(1)[:, None], ~person, border)
+    masked = np.ma.masked_array(image, np.broadcast_to(~open_rows[..., None], image.shape))
+    rows = np.ma.median(masked, axis=1).filled(128).astype(image.dtype)
+    return np.where(person[..., None], rows[:, None], image)
+
+
+def warp(
+    image: np.ndarray, surface: Surface, iuv: np.ndarray, empty: np.ndarray, target: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Carry `image` (H, W, 3) with its IUV into the pose `target` (H, W, 3), both uint8.
+
+    `surface` is `reference_surface(iuv)` and `empty` is `backdrop(image, iuv)`. Returns the
+    warped picture uint8 (H, W, 3) and the share of each of CLASSES a pixel, float32 (H, W, 4).
+    """
+    height, width = target.shape[:2]
+    body = target[..., 0] > 0
+    classes = np.zeros((height, width, 4), np.float32)
+    classes[..., 0] = 1
+    if not body.any() or not iuv[..., 0].any():
+        return empty.copy(), classes
+    y, x = np.nonzero(body)
+    part = target[y, x, 0]
+    u, v = (target[y, x, 1:].astype(np.intp) * BINS // 256).T
+    field = np.zeros((height, width, 2), np.float32)
+    field[y, x] = surface.place[part, u, v]
+    hidden = np.zeros((height, width), np.float32)
+    hidden[y, x] = surface.distance[part, u, v]
+
+    away, label = cv2.distanceTransformWithLabels(
+        (~body).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
+    )
+    at_label = np.zeros((label.max() + 1, 2), np.intp)
+    at_label[label[y, x]] = np.stack([x, y], 1)
+    bx, by = at_label[label].transpose(2, 0, 1)
+    depth = cv2.distanceTransform((iuv[..., 0] > 0).astype(np.uint8), cv2.DIST_L2, 5)
+    confidence = np.where(body, np.exp(-hidden / _CONFIDENCE_BINS), 0)
+    outside = _extension(field, confidence, depth, bx, by) & ~body & (away < _REACH * height)
+    field[~body] = _drift(field, bx, by)[~body]
+    oy, ox = np.nonzero(outside & ~_collides(field, depth, outside))
+
+    moved = cv2.remap(
+        image, field[..., 0], field[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
+    classes[y, x, 0], classes[y, x, 2], classes[y, x, 3] = 0, confidence[y, x], 1 - confidence[y, x]
+    classes[oy, ox, 0], classes[oy, ox, 1] = 0, 1
+    return np.where(classes[..., :1] > 0, empty, moved), classes
+
+
+def _drift(field: np.ndarray, bx: np.ndarray, by: np.ndarray) -> np.ndarray:
+    """Source places (H, W, 2) outside the body: the nearest body pixel's shift, smoothed."""
+    height, width = bx.shape
+    shift = field[by, bx] - np.stack([bx, by], -1)
+    smooth = cv2.GaussianBlur(shift, (0, 0), _SMOOTH * height)
+    return smooth + np.stack(np.meshgrid(np.arange(width), np.arange(height)), -1)
+
+
+def _extension(
+    field: np.ndarray, confidence: np.ndarray, depth: np.ndarray, bx: np.ndarray, by: np.ndarray
+) -> np.ndarray:
+    """Where (H, W) what lies beside the body moves with it.
+
+    That is beside an outline which is the outline in the reference too (`depth` is the distance
+    to it there), around a part of the body that is mostly seen there.
+    """
+    height, width = bx.shape
+    sx, sy = np.rint(field[by, bx]).astype(np.intp).transpose(2, 0, 1)
+    same = depth[sy.clip(0, height - 1), sx.clip(0, width - 1)] < _OUTLINE * height
+    weight = cv2.GaussianBlur((confidence > 0).astype(np.float32), (0, 0), _AROUND * height)
+    seen = cv2.GaussianBlur(confidence, (0, 0), _AROUND * height) / (weight + 1e-6)
+    close = (same & (seen[by, bx] > _SEEN)).astype(np.float32)
+    return cv2.GaussianBlur(close, (0, 0), _SMOOTH * height) > 0.5
+
+
+def _collides(field: np.ndarray, depth: np.ndarray, outside: np.ndarray) -> np.ndarray:
+    """Where (H, W) an outside pixel would copy the picture's rim or the inside of the body."""
+    height, width = depth.shape
+    sx, sy = np.rint(field).astype(np.intp).transpose(2, 0, 1)
+    inside = (sx >= 0) & (sx < width) & (sy >= 0) & (sy < height)
+    deep = depth[sy.clip(0, height - 1), sx.clip(0, width - 1)] >= _GRAZE * height
+    reach = 2 * round(2 * _GRAZE * height) + 1
+    bad = (outside & (~inside | deep)).astype(np.uint8)
+    return cv2.dilate(bad, np.ones((reach, reach), np.uint8)) > 0
