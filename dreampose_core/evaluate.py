@@ -6,7 +6,8 @@ Without true frames only what needs none is measured; nothing is made up for the
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -14,6 +15,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from common import frames as frames_folder
@@ -26,7 +28,7 @@ from dreampose_core import metrics
 
 _CELL, _CELL_MAX, _WIDEST = 256, 384, 1.5
 """Cells are at least and at most so many pixels high, and at most so many times as wide."""
-_FONT, _MARGIN, _GAP, _LABELS = 18, 16, 6, 84
+_FONT, _MARGIN, _GAP, _LABELS = 20, 16, 6, 90
 
 _SHOWN = {
     "psnr": ("PSNR", "{:.2f} dB"),
@@ -80,7 +82,8 @@ def evaluate(
     if columns < 1:
         raise InputError(f"--columns {columns} shows nothing", "give 1 or more")
     render = _open(samples, subject, driving, poses, truth)
-    report = measure(render)
+    with _one_thread():
+        report = measure(render)
     with publish(out) as partial:
         partial.mkdir()
         write_json(partial / "metrics.json", report)
@@ -136,6 +139,17 @@ def measure(render: Render) -> dict[str, Any]:
         "truth": _overall(render, rows) if render.truth else None,
         "per_frame": rows,
     }
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Sums that do not depend on the number of cores; small pictures gain nothing from more."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _compare(image: np.ndarray, truth: np.ndarray, person: np.ndarray) -> dict[str, float | None]:
