@@ -1,0 +1,159 @@
+"""What the `dreampose` command shows: stages while they run, their times, trees of origin."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.markup import escape
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.tree import Tree
+
+from tasks import events
+from tasks.arguments import Overrides
+from tasks.bridge import StageRun
+from tasks.catalog import NOTHING, Catalog
+from tasks.graph import Address
+from tasks.lineage import Node, Record
+
+console = Console(highlight=False)
+
+
+class Board:
+    """A live table of the stages of one call on a terminal, one line a stage elsewhere."""
+
+    def __init__(self, addresses: Sequence[Address]):
+        self.runs: dict[Address, StageRun | None] = dict.fromkeys(addresses)
+        self.running: Address | None = None
+        self.begin = 0.0
+        self.progress: dict[str, Any] = {}
+
+    def __call__(self, event: events.Event) -> None:
+        match event:
+            case events.Started(address):
+                self.running, self.begin, self.progress = address, time.monotonic(), {}
+            case events.Advanced(_, progress):
+                self.progress = progress
+            case events.Finished(run):
+                self.running, self.runs[run.address] = None, run
+                if not console.is_terminal:
+                    console.print(f"{run.address}: {run.outcome}, {run.seconds:.1f} s")
+
+    def __rich__(self) -> Group:
+        table = run_table([run for run in self.runs.values() if run])
+        if self.running:
+            table.add_row(self.running.stage, self.running.item, self._bar(), self._seconds())
+        left = sum(run is None for run in self.runs.values()) - (self.running is not None)
+        return Group(table, f"{left} more to come" if left > 0 else "")
+
+    def _bar(self) -> Table | str:
+        if not self.progress:
+            return "starting"
+        done, total = self.progress["done"], self.progress["total"]
+        grid = Table.grid(padding=(0, 1))
+        bar = ProgressBar(total=total, completed=done, width=20)
+        grid.add_row(
+            bar, f"{self.progress['label']} {done}/{total} {escape(self.progress['note'])}"
+        )
+        return grid
+
+    def _seconds(self) -> str:
+        return f"{time.monotonic() - self.begin:.0f}"
+
+    @contextmanager
+    def shown(self) -> Iterator[None]:
+        """Listen to the steps and draw, for as long as the block runs."""
+        events.listeners.append(self)
+        try:
+            if console.is_terminal:
+                with Live(self, console=console, transient=True, refresh_per_second=4):
+                    yield
+            else:
+                yield
+        finally:
+            events.listeners.remove(self)
+
+
+def run_table(runs: Sequence[StageRun]) -> Table:
+    """Stage, item, what became of it, seconds."""
+    table = Table("stage", "item", "", "seconds", box=None, pad_edge=False)
+    table.columns[3].justify = "right"
+    for run in runs:
+        style = "dim" if run.outcome == "unchanged" else ""
+        table.add_row(*run.address, run.outcome, f"{run.seconds:.1f}", style=style)
+    return table
+
+
+def lineage_tree(node: Node, items: Catalog, *, commands: bool) -> Tree:
+    """A tree of origin; with `commands` also each stage's command, code and environment."""
+    return _branch(node, {source.input: source.name for source in items.sources.values()}, commands)
+
+
+def _branch(node: Node, names: dict[str, str], commands: bool) -> Tree:
+    tree = Tree(_title(node, names))
+    if node.record and commands and not node.again:
+        for line in _details(node.record):
+            tree.add(f"[dim]{escape(line)}")
+    for child in node.children:
+        if child.path != NOTHING:
+            tree.children.append(_branch(child, names, commands))
+    return tree
+
+
+def _title(node: Node, names: dict[str, str]) -> str:
+    title = f"{node.path} [dim]{node.md5[:8]}[/]"
+    if node.record is None:
+        return f"{title} [bold]{escape(names[node.path])}" if node.path in names else title
+    return f"{title} ← {node.record['stage'].split('@')[0]}{' (as above)' if node.again else ''}"
+
+
+def _details(record: Record) -> Iterator[str]:
+    yield record["lock"]["cmd"]
+    modules = sum(dep["path"].endswith(".py") for dep in record["lock"]["deps"])
+    code, environment = record["code"], record["environment"]
+    commit = (
+        f"commit {code['commit'][:12]}{', dirty' * code['dirty']}" if code else "no commit known"
+    )
+    yield f"code: {modules} modules, {commit}"
+    if environment:
+        yield "environment: " + ", ".join(f"{k} {v}" for k, v in environment.items() if v)
+
+
+def items_table(items: Catalog) -> Table:
+    """Every item of the catalog with what it is made of."""
+    table = Table("kind", "item", "made of", box=None, pad_edge=False)
+    for key, source in items.sources.items():
+        table.add_row("source", key, escape(source.name) + _overrides(source.frames))
+    for key, subject in items.subjects.items():
+        own = subject.finetune_unet
+        table.add_row("subject", key, f"{subject.source} on {subject.base}{_overrides(own)}")
+    for key, render in items.renders.items():
+        own = _overrides(render.sample)
+        table.add_row("render", key, f"{render.subject} in {render.driving}{own}")
+    return table
+
+
+def _overrides(values: Overrides) -> str:
+    return "".join(f", {key} {value}" for key, value in values.items())
+
+
+def status_table(stale: dict[str, Any]) -> Table:
+    """Stages that DVC would run, and what it says of them."""
+    table = Table("stage", "item", "why", box=None, pad_edge=False)
+    for address, reasons in stale.items():
+        table.add_row(*address.split("@"), "; ".join(_reasons(reasons)))
+    return table
+
+
+def _reasons(reasons: list[str | dict[str, Any]]) -> Iterator[str]:
+    for reason in reasons:
+        if isinstance(reason, str):
+            yield reason
+        else:
+            for kind, paths in reason.items():
+                yield f"{kind}: " + ", ".join(f"{path} {state}" for path, state in paths.items())

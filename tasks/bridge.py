@@ -1,0 +1,180 @@
+"""The bridge to DVC: the one way anything of DVC's is run, as a subprocess of its own.
+
+DVC decides whether a stage is stale and records what it did. The bridge adds what DVC lacks: the
+program's own error and exit code (DVC answers 255 to everything), its progress while it runs,
+whether it ran at all, and an end of all children when the caller is interrupted or killed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from common.errors import InputError
+from common.progress import RUN_DIR
+from tasks.graph import Address
+
+RUNS = Path("data/runs")
+Outcome = Literal["ran", "restored", "unchanged"]
+Listener = Callable[[dict[str, Any]], None]
+
+_CHILD = (
+    "import sys; from common.program import die_with_parent; die_with_parent(); "
+    "from dvc.cli import main; sys.exit(main(sys.argv[1:]))"
+)
+_POLL_SECONDS, _MERCY_SECONDS = 0.2, 3.0
+
+
+@dataclass(frozen=True)
+class StageRun:
+    """What became of a stage: `restored` means that DVC's cache still held the result."""
+
+    address: Address
+    outcome: Outcome
+    seconds: float
+
+
+class StageError(Exception):
+    """A stage that failed; `code` is its program's exit code where that is known, else 1."""
+
+    def __init__(self, address: Address, problem: str, remedy: str, code: int = 1):
+        super().__init__(address, problem, remedy, code)
+        self.address, self.problem, self.remedy, self.code = address, problem, remedy, code
+
+    def __str__(self) -> str:
+        return f"{self.address}: {self.problem} — {self.remedy}"
+
+
+class StageBusyError(StageError):
+    """Another process works on the same stage or its files: worth another try later."""
+
+
+def run_stage(address: Address, listener: Listener | None = None) -> StageRun:
+    """Bring one stage up to date. `listener` gets every line of the program's progress.
+
+    Raises StageBusyError or StageError; then the program's folder below `data/runs` stays, with its
+    log.
+    """
+    RUNS.mkdir(parents=True, exist_ok=True)
+    run_dir = Path(tempfile.mkdtemp(prefix=f"{address.stage}-", dir=RUNS)).absolute()
+    begin = time.monotonic()
+    code = _dvc(["repro", "--single-item", str(address)], run_dir, listener)
+    log = (run_dir / "log.txt").read_text(encoding="utf-8", errors="replace")
+    if code:
+        raise _error(address, log, run_dir)
+    shutil.rmtree(run_dir)
+    return StageRun(address, _outcome(address, log), time.monotonic() - begin)
+
+
+def stale(addresses: Iterable[Address]) -> dict[str, Any]:
+    """The stages among these that DVC would run or restore, with its reasons; in one process."""
+    with _scratch() as run_dir:
+        code = _dvc(["status", "--json", *dict.fromkeys(map(str, addresses))], run_dir)
+        log = (run_dir / "log.txt").read_text(encoding="utf-8")
+    if code:
+        raise InputError(f"DVC cannot read this workspace: {_last_error(log)}", "run: dvc status")
+    return json.loads(log[log.index("{") :])
+
+
+def add(path: Path) -> None:
+    """Put a file under DVC's care: its bytes go to the cache, `path`.dvc names them."""
+    with _scratch() as run_dir:
+        code = _dvc(["add", "--quiet", str(path)], run_dir)
+        log = (run_dir / "log.txt").read_text(encoding="utf-8")
+    if code:
+        raise InputError(f"DVC cannot take {path}: {_last_error(log)}", f"run: dvc add {path}")
+
+
+@contextmanager
+def _scratch() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="dreampose-") as folder:
+        yield Path(folder)
+
+
+def _dvc(arguments: list[str], run_dir: Path, listener: Listener | None = None) -> int:
+    """Run DVC with its output in `run_dir`/log.txt; returns its exit code."""
+    bin_dir = Path(sys.executable).parent
+    environment = {
+        **os.environ,
+        "PATH": f"{bin_dir}{os.pathsep}{os.environ.get('PATH', '')}",
+        RUN_DIR: str(run_dir),
+    }
+    with open(run_dir / "log.txt", "wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-c", _CHILD, "--wait-for-lock", *arguments],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        reader = _ProgressReader(run_dir / "progress.jsonl", listener)
+        try:
+            while True:
+                with suppress(subprocess.TimeoutExpired):
+                    return process.wait(_POLL_SECONDS)
+                reader.read()
+        finally:
+            _end(process)
+
+
+class _ProgressReader:
+    """Hands whole new lines of a growing JSON-lines file to a listener."""
+
+    def __init__(self, path: Path, listener: Listener | None):
+        self.path, self.listener, self.position = path, listener, 0
+
+    def read(self) -> None:
+        if not self.listener or not self.path.exists():
+            return
+        with open(self.path, "rb") as stream:
+            stream.seek(self.position)
+            whole = stream.read().rpartition(b"\n")[0]
+        if whole:
+            self.position += len(whole) + 1
+            self.listener(json.loads(whole.splitlines()[-1]))
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End the process and everything it started: DVC waits for its stage, so asking it is enough
+    for programs that end on an interrupt."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGINT)
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(_MERCY_SECONDS)
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def _outcome(address: Address, log: str) -> Outcome:
+    if f"Running stage '{address}':" in log:
+        return "ran"
+    return "restored" if f"Stage '{address}' is cached" in log else "unchanged"
+
+
+def _error(address: Address, log: str, run_dir: Path) -> StageError:
+    """The program's own error where it left one, else what DVC said."""
+    with suppress(OSError, ValueError):
+        report = json.loads((run_dir / "error.json").read_text(encoding="utf-8"))
+        return StageError(address, report["problem"], report["remedy"], report["code"])
+    problem = _last_error(log)
+    kind = StageBusyError if "is busy" in log else StageError
+    return kind(address, problem, f"the whole output is in {run_dir / 'log.txt'}")
+
+
+def _last_error(log: str) -> str:
+    errors = re.findall(r"ERROR: (.+)", log)
+    return errors[-1] if errors else "it ended without a word"

@@ -1,0 +1,230 @@
+"""`data/catalog.yaml`: what exists. DVC makes every stage of every item listed there.
+
+- a *base* is a model to start from;
+- a *source* is a photo or clip that was taken in, cut to frames and poses;
+- a *subject* is a source and the base that is finetuned to it;
+- a *motion* is a driving source whose poses are brought to a subject source's framing;
+- a *render* is a subject in a motion.
+
+Items hold only what differs from `params.yaml` (overrides). A key ends in the hash of the
+overrides, so that two settings never overwrite each other. Items repeat names that they could
+look up elsewhere, because DVC's templates cannot look anything up. The file is written whole,
+under a lock.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import unicodedata
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from filelock import FileLock
+from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
+
+from common.errors import InputError
+from common.files import write_text
+from tasks.arguments import Overrides, checked
+from tasks.graph import read_yaml
+
+CATALOG = Path("data/catalog.yaml")
+NOTHING = "presets/nothing"
+DEFAULT_BASE = "default"
+_HEAD = "# What exists. Written by the dreampose command; DVC makes every stage of every item.\n"
+
+Key = Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]{1,200}$")]
+FramesPath = Annotated[
+    str, StringConstraints(pattern=rf"^({NOTHING}|data/frames/[a-z0-9-]{{1,200}})$")
+]
+
+
+class _Item(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Base(_Item):
+    """A model to start from, as `params.yaml` says."""
+
+    base: Overrides = {}
+
+
+class Source(_Item):
+    """A photo or clip: where its bytes are, and the name the user knows it by."""
+
+    input: Annotated[
+        str, StringConstraints(pattern=r"^data/raw/[a-z0-9-]{1,200}/source(\.[a-z0-9]{1,8})?$")
+    ]
+    name: str
+    frames: Overrides = {}
+    densepose: Overrides = {}
+    reformat: Overrides = {}
+
+
+class Subject(_Item):
+    """A source and the base that is finetuned to it."""
+
+    source: Key
+    base: Key
+    finetune_unet: Overrides = {}
+    finetune_vae: Overrides = {}
+
+
+class Motion(_Item):
+    """The poses of the driving source, brought to the framing of the subject's source."""
+
+    subject: Key
+    driving: Key
+    retarget: Overrides = {}
+
+
+class Render(_Item):
+    """A subject in a motion; `truth` is the frames folder of the true answer, or `NOTHING`."""
+
+    subject: Key
+    base: Key
+    source: Key
+    motion: Key
+    driving: Key
+    sample: Overrides = {}
+    assemble: Overrides = {}
+    evaluate: Overrides = {}
+    truth: FramesPath = NOTHING
+
+
+class Catalog(BaseModel):
+    """All items, by group and key."""
+
+    model_config = ConfigDict(extra="forbid")
+    bases: dict[Key, Base] = {}
+    sources: dict[Key, Source] = {}
+    subjects: dict[Key, Subject] = {}
+    motions: dict[Key, Motion] = {}
+    renders: dict[Key, Render] = {}
+
+    def add_base(self, name: str, overrides: Overrides) -> str:
+        """Register a base that differs from `params.yaml` by `overrides`; returns its key."""
+        base = Base(base=checked("base", overrides))
+        key = _key(slug(name), {"base": base.base})
+        self.bases[key] = base
+        return key
+
+    def add_source(
+        self, raw: str, path: str, name: str, frames: Mapping[str, Any] | None = None
+    ) -> str:
+        """Register the raw input `raw`, whose bytes are at `path`; returns the source's key."""
+        source = Source(input=path, name=name, frames=checked("frames", dict(frames or {})))
+        key = _key(raw, {"frames": source.frames})
+        self.sources.setdefault(key, source)
+        return key
+
+    def add_subject(
+        self,
+        source: str,
+        base: str = DEFAULT_BASE,
+        finetune_unet: Mapping[str, Any] | None = None,
+        finetune_vae: Mapping[str, Any] | None = None,
+    ) -> str:
+        """Register a source as the subject of a base; returns the subject's key."""
+        if base == DEFAULT_BASE:
+            self.bases.setdefault(base, Base())
+        self._require("sources", source)
+        self._require("bases", base)
+        subject = Subject(
+            source=source,
+            base=base,
+            finetune_unet=checked("finetune-unet", dict(finetune_unet or {})),
+            finetune_vae=checked("finetune-vae", dict(finetune_vae or {})),
+        )
+        name = source if base == DEFAULT_BASE else f"{source}--{base}"
+        overrides = {"unet": subject.finetune_unet, "vae": subject.finetune_vae}
+        key = _key(name, overrides)
+        self.subjects[key] = subject
+        return key
+
+    def add_render(
+        self,
+        subject: str,
+        driving: str,
+        sample: Mapping[str, Any] | None = None,
+        truth: str | None = None,
+    ) -> str:
+        """Register a subject in the motion of a driving source; returns the render's key.
+
+        A `truth` (a source's key) stays with the render until another one is given.
+        """
+        self._require("subjects", subject)
+        self._require("sources", driving)
+        source = self.subjects[subject].source
+        motion = f"{source}--{driving}"
+        self.motions[motion] = Motion(subject=source, driving=driving)
+        render = Render(
+            subject=subject,
+            base=self.subjects[subject].base,
+            source=source,
+            motion=motion,
+            driving=driving,
+            sample=checked("sample", dict(sample or {})),
+        )
+        key = _key(f"{subject}--{driving}", {"sample": render.sample})
+        if truth is not None:
+            self._require("sources", truth)
+            render.truth = f"data/frames/{truth}"
+            render.evaluate = checked("evaluate", {"truth": render.truth})
+        elif key in self.renders:
+            render.truth, render.evaluate = self.renders[key].truth, self.renders[key].evaluate
+        self.renders[key] = render
+        return key
+
+    def _require(self, group: str, key: str) -> None:
+        if key not in getattr(self, group):
+            raise InputError(f"there is no '{key}' among the {group}", "see: dreampose list")
+
+
+def slug(name: str) -> str:
+    """A file's name as `[a-z0-9-]`, at most 24 characters."""
+    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
+    return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:24].strip("-") or "unnamed"
+
+
+def _key(name: str, overrides: Mapping[str, Overrides]) -> str:
+    given = {stage: values for stage, values in overrides.items() if values}
+    if not given:
+        return name
+    text = json.dumps(given, sort_keys=True)
+    return f"{name}-{hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()[:8]}"
+
+
+def load() -> Catalog:
+    """The catalog as it is now. Raises InputError where the file is damaged."""
+    if not CATALOG.exists():
+        return Catalog()
+    try:
+        return Catalog.model_validate(read_yaml(CATALOG) or {})
+    except yaml.YAMLError as error:
+        where, reason = "", str(error).replace("\n", " ")
+    except ValidationError as error:
+        first = error.errors()[0]
+        where, reason = f" at {' → '.join(map(str, first['loc']))}", first["msg"]
+    raise InputError(f"{CATALOG} is damaged{where}: {reason}", "correct it or restore an older one")
+
+
+def text(catalog: Catalog) -> str:
+    """The file's content. Every group is there, empty or not: DVC's templates need them."""
+    return _HEAD + yaml.safe_dump(catalog.model_dump(), sort_keys=False)
+
+
+@contextmanager
+def edit() -> Iterator[Catalog]:
+    """Yield the catalog to add items to; it is written when the block ends without an error."""
+    CATALOG.parent.mkdir(exist_ok=True)
+    with FileLock(CATALOG.with_name(".catalog.lock")):
+        catalog = load()
+        before = catalog.model_dump()
+        yield catalog
+        if catalog.model_dump() != before or not CATALOG.exists():
+            write_text(CATALOG, text(catalog))

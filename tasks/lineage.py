@@ -1,0 +1,190 @@
+"""Where every file comes from: one record a stage output, found by the bytes' hash.
+
+`data/lineage/<md5>-<stage>@<item>.json` is written after a stage ran: what DVC recorded (command,
+dependencies and outputs with their hashes), the files of a folder output, the code's commit and
+whether it was dirty, the environment. A tree is walked from an output's hash to its stage's
+dependencies and on to whatever made those; no git commit is needed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from common.errors import InputError
+from common.files import file_hash, write_json
+from tasks import graph
+from tasks.bridge import StageRun
+from tasks.workspace import ROOMS
+
+RECORDS, CACHE = Path("data/lineage"), Path(".dvc/cache/files/md5")
+Record = dict[str, Any]
+
+
+@dataclass
+class Node:
+    """A file or folder of the tree, the record of the stage that made it, what that stage read.
+
+    `again` marks a node whose record was already shown further up. Code is not a child: the
+    record lists it.
+    """
+
+    path: str
+    md5: str
+    record: Record | None = None
+    children: list[Node] = field(default_factory=list)
+    again: bool = False
+
+
+def record(runs: Iterable[StageRun]) -> None:
+    """Write the records of these stages that are missing or no longer true.
+
+    A stage that did not run here (`dvc repro` made it) gets no code and no environment.
+    """
+    locked = graph.locked()
+    for run in runs:
+        entry = locked[str(run.address)]
+        for out in entry["outs"]:
+            path = RECORDS / f"{out['md5']}-{run.address}.json"
+            if run.outcome == "ran" or _recorded(path) != entry:
+                write_json(path, _record(run, entry))
+
+
+def _recorded(path: Path) -> Record | None:
+    return json.loads(path.read_text(encoding="utf-8"))["lock"] if path.exists() else None
+
+
+def _record(run: StageRun, entry: Record) -> Record:
+    here = run.outcome == "ran"
+    return {
+        "stage": str(run.address),
+        "lock": entry,
+        "files": {
+            out["path"]: folder_files(Path(out["path"]), out["md5"])
+            for out in entry["outs"]
+            if out["md5"].endswith(".dir")
+        },
+        "code": _code() if here else None,
+        "environment": _environment() if here else None,
+        "seconds": round(run.seconds, 2) if here else None,
+    }
+
+
+def folder_files(folder: Path, md5: str = "") -> dict[str, str]:
+    """The md5 of every file of a folder, from DVC's cache where it holds the folder's list."""
+    listing = CACHE / md5[:2] / md5[2:]
+    if md5 and listing.is_file():
+        return {entry["relpath"]: entry["md5"] for entry in json.loads(listing.read_text())}
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): file_hash(path) for path in paths}
+
+
+def content_hash(path: Path) -> str:
+    """A file's md5, or a folder's hash as DVC computes it."""
+    if not path.is_dir():
+        return file_hash(path)
+    files = sorted(folder_files(path).items())
+    listing = json.dumps([{"md5": md5, "relpath": name} for name, md5 in files], sort_keys=True)
+    return hashlib.md5(listing.encode(), usedforsecurity=False).hexdigest() + ".dir"
+
+
+def _code() -> dict[str, Any] | None:
+    """Commit and dirt of the workspace, or None where it is no git checkout with a commit."""
+    commit = _git("rev-parse", "HEAD")
+    if commit is None:
+        return None
+    return {"commit": commit, "dirty": bool(_git("status", "--porcelain", "--", *ROOMS))}
+
+
+def _git(*arguments: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", *arguments], capture_output=True, text=True, timeout=20, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def _environment() -> dict[str, Any]:
+    lock = Path("requirements.lock")
+    return {
+        "requirements": file_hash(lock) if lock.exists() else None,
+        "python": platform.python_version(),
+        "torch": _version("torch"),
+        "platform": f"{platform.system()} {platform.machine()}",
+        "cores": os.cpu_count(),
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _texts() -> list[str]:
+    """Every record's text, newest last."""
+    paths = sorted(RECORDS.glob("*.json"), key=lambda path: path.stat().st_mtime)
+    return [path.read_text(encoding="utf-8") for path in paths]
+
+
+def _makers(md5: str, texts: list[str]) -> list[Record]:
+    """The records of the stages that made these bytes."""
+    found = (json.loads(text) for text in texts if md5 in text)
+    return [record for record in found if _made(record, md5)]
+
+
+def _made(record: Record, md5: str) -> str | None:
+    """The path at which a record's stage put these bytes, if it did."""
+    for out in record["lock"]["outs"]:
+        if out["md5"] == md5:
+            return out["path"]
+    for folder, files in record["files"].items():
+        for name, member in files.items():
+            if member == md5:
+                return f"{folder}/{name}"
+    return None
+
+
+def tree(path: Path) -> Node:
+    """The lineage of an output, of a member of an output folder, or of a copy of either.
+
+    Raises InputError where no record knows the bytes.
+    """
+    if not path.exists():
+        raise InputError(f"{path} does not exist", "check the name")
+    md5, texts = content_hash(path), _texts()
+    found = _makers(md5, texts)
+    if not found:
+        raise InputError(
+            f"no stage of this workspace made the bytes of {path}",
+            "run it in the workspace that made the file, on an unchanged copy",
+        )
+    return _node(_made(found[-1], md5), md5, texts, set())
+
+
+def _node(path: str, md5: str, texts: list[str], seen: set[str]) -> Node:
+    found = [record for record in _makers(md5, texts) if _made(record, md5) == path]
+    if not found:
+        return Node(path, md5)
+    record = found[-1]
+    if record["stage"] in seen:
+        return Node(path, md5, record, again=True)
+    seen.add(record["stage"])
+    children = [_node(dep["path"], dep["md5"], texts, seen) for dep in data_deps(record)]
+    return Node(path, md5, record, children)
+
+
+def data_deps(record: Record) -> list[dict[str, str]]:
+    """What the stage read that is not code."""
+    return [dep for dep in record["lock"]["deps"] if not dep["path"].endswith(".py")]

@@ -1,0 +1,70 @@
+"""One Prefect task per stage of `dvc.yaml`: the only way a flow runs a stage.
+
+Call a task directly, never by `.submit()`: a cancelled submission leaves its children running.
+"""
+
+from __future__ import annotations
+
+import time
+from functools import cache
+from typing import Any
+from uuid import UUID
+
+from prefect import Task, task
+from prefect.artifacts import create_progress_artifact, update_progress_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State, TaskRun
+
+from tasks import events, lineage
+from tasks.bridge import StageBusyError, StageRun, run_stage
+from tasks.graph import Address
+
+_BUSY_RETRIES, _BUSY_SECONDS = 17_280, 5  # a day
+_ARTIFACT_SECONDS = 5.0
+
+
+def _is_busy(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
+    return isinstance(state.result(raise_on_failure=False), StageBusyError)
+
+
+@cache
+def step(stage: str) -> Task[[str], StageRun]:
+    """The task that brings a stage of an item up to date."""
+
+    @task(
+        name=stage,
+        task_run_name=f"{stage}@{{item}}",
+        cache_policy=NO_CACHE,
+        retries=_BUSY_RETRIES,
+        retry_delay_seconds=_BUSY_SECONDS,
+        retry_condition_fn=_is_busy,
+    )
+    def run(item: str) -> StageRun:
+        address = Address(stage, item)
+        events.tell(events.Started(address))
+        done = run_stage(address, _Reporter(address))
+        lineage.record([done])
+        events.tell(events.Finished(done))
+        return done
+
+    return run
+
+
+class _Reporter:
+    """Hands the program's progress to the listeners and, now and then, to Prefect."""
+
+    def __init__(self, address: Address):
+        self.address = address
+        self.artifact: UUID | None = None
+        self.last = time.monotonic()
+
+    def __call__(self, progress: dict[str, Any]) -> None:
+        events.tell(events.Advanced(self.address, progress))
+        if time.monotonic() - self.last < _ARTIFACT_SECONDS:
+            return
+        self.last = time.monotonic()
+        share = 100 * progress["done"] / max(1, progress["total"])
+        if self.artifact is None:
+            self.artifact = create_progress_artifact(share, description=str(self.address))
+        else:
+            update_progress_artifact(self.artifact, share)

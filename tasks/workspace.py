@@ -1,0 +1,58 @@
+"""The workspace: the folder with the code, `dvc.yaml`, `params.yaml` and all data.
+
+A clone of the repository is one; `create` makes others beside it.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from common.errors import InputError
+from common.files import write_text
+from tasks import catalog
+from tasks.catalog import CATALOG, Catalog
+
+HOME = Path(__file__).resolve().parent.parent
+ROOMS = ("common", "mannequin", "densepose_prep", "dreampose_core", "tasks", "flows")
+_FOLDERS = (*ROOMS, "presets", "weights")
+_FILES = ("dvc.yaml", ".dvcignore", ".dvc/config")
+
+
+def find(start: Path) -> Path:
+    """The workspace that `start` lies in, else the checkout this code belongs to."""
+    for folder in (start, *start.parents, HOME):
+        if (folder / CATALOG).exists() and (folder / "dvc.yaml").exists():
+            return folder
+    raise InputError(f"{start} lies in no workspace", "run it inside a clone of the repository")
+
+
+def create(folder: Path, preset: str) -> None:
+    """Make `folder` a workspace of its own with the parameters of `preset` and no items."""
+    for name in _FOLDERS:
+        shutil.copytree(HOME / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in _FILES:
+        (folder / name).parent.mkdir(exist_ok=True)
+        shutil.copyfile(HOME / name, folder / name)
+    shutil.copyfile(preset_path(preset), folder / "params.yaml")
+    write_text(folder / CATALOG, catalog.text(Catalog()))
+    without_git(folder)
+
+
+def without_git(folder: Path) -> None:
+    """Tell DVC of a workspace that is in no git checkout; others are left alone."""
+    local = folder / ".dvc" / "config.local"
+    if not local.exists() and not any((f / ".git").exists() for f in (folder, *folder.parents)):
+        write_text(local, "[core]\n    no_scm = true\n")
+
+
+def presets() -> list[str]:
+    """Names of the presets."""
+    return sorted(path.stem for path in (HOME / "presets").glob("*.yaml"))
+
+
+def preset_path(name: str) -> Path:
+    """The file of a preset. Raises InputError at an unknown name."""
+    if name not in presets():
+        raise InputError(f"there is no preset '{name}'", f"one of: {', '.join(presets())}")
+    return HOME / "presets" / f"{name}.yaml"

@@ -1,0 +1,27 @@
+"""Workspaces for tests."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tasks import workspace
+
+
+@pytest.fixture
+def toy(tmp_path, monkeypatch) -> Callable[..., Path]:
+    """Makes a workspace with a graph of its own and enters it; more files by name."""
+
+    def make(graph: str, **files: str) -> Path:
+        (tmp_path / "dvc.yaml").write_text(graph)
+        for name, text in files.items():
+            (tmp_path / f"{name}.py").write_text(text)
+        for room in workspace.ROOMS:
+            (tmp_path / room).symlink_to(workspace.HOME / room)
+        (tmp_path / ".dvc").mkdir()
+        (tmp_path / ".dvc/config").write_text((workspace.HOME / ".dvc/config").read_text())
+        workspace.without_git(tmp_path)
+        monkeypatch.chdir(tmp_path)
+        return tmp_path
+
+    return make
