@@ -28,30 +28,37 @@ def remove(path: Path) -> None:
 def publish(target: Path, *, keep_partial: bool = False) -> Iterator[Path]:
     """Yield a temporary sibling of `target` to write to; on success it replaces `target`.
 
-    The caller creates the yielded path, as a file or as a folder. An existing target is moved
-    aside first, because `os.replace` onto a filled folder fails, and is put back if a kill came
-    between the two moves. With `keep_partial` what an earlier, killed run left is kept, for
-    programs that continue where they stopped; otherwise it is deleted.
+    The caller creates the yielded path, as a file or as a folder. A file replaces a file in one
+    move. Where a folder is involved the old target is moved aside first, because `os.replace`
+    onto a filled folder fails, and is put back if the second move fails or, by the next call,
+    if a kill came between the two. With `keep_partial` what an earlier, killed run left is kept,
+    for programs that continue where they stopped; otherwise it is deleted.
     """
     target = Path(target)
     partial = target.with_name(f".{target.name}.partial")
     aside = target.with_name(f".{target.name}.old")
     target.parent.mkdir(parents=True, exist_ok=True)
-    if aside.exists() and not target.exists():
-        os.replace(aside, target)
+    _put_back(aside, target)
     remove(aside)
     if not keep_partial:
         remove(partial)
     try:
         yield partial
-        if target.exists() or target.is_symlink():
+        there = target.exists() or target.is_symlink()
+        if there and (partial.is_dir() or (target.is_dir() and not target.is_symlink())):
             os.replace(target, aside)
         os.replace(partial, target)
     except BaseException:
+        _put_back(aside, target)
         if not keep_partial:
             remove(partial)
         raise
     remove(aside)
+
+
+def _put_back(aside: Path, target: Path) -> None:
+    if aside.exists() and not target.exists():
+        os.replace(aside, target)
 
 
 def write_text(path: Path, text: str) -> None:

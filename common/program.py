@@ -1,13 +1,15 @@
 """A room's command line: one dataclass a verb, its fields the arguments, `run()` the work.
 
 Dataclasses keep heavy imports inside `run`, so that `--help` answers at once. Bad input
-(`InputError`) ends with exit code 2 and one line; where `DREAMPOSE_RUN_DIR` names a folder the
-line is also left there as `error.json`, because DVC swallows exit codes.
+(`InputError`, or a disk that is full or not ours to write) ends with exit code 2 and one line;
+where `DREAMPOSE_RUN_DIR` names a folder the line is also left there as `error.json`, because DVC
+swallows exit codes.
 """
 
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import signal
 import sys
@@ -22,6 +24,16 @@ from common.files import write_json
 from common.progress import RUN_DIR
 
 _PR_SET_PDEATHSIG = 1
+_REMEDIES = {
+    errno.ENOSPC: "make room on the disk",
+    errno.EDQUOT: "make room on the disk",
+    errno.EACCES: "write where you have the right to",
+    errno.EPERM: "write where you have the right to",
+    errno.EROFS: "write where you have the right to",
+    errno.ENAMETOOLONG: "give a shorter name",
+    errno.ENOTDIR: "a file is where a folder should be: give another path",
+    errno.EEXIST: "a file is where a folder should be: give another path",
+}
 
 
 def die_with_parent() -> None:
@@ -38,13 +50,24 @@ def main(prog: str, verbs: Mapping[str, type[Any]], argv: list[str] | None = Non
     command = tyro.extras.subcommand_cli_from_dict(dict(verbs), prog=prog, args=argv)
     try:
         command.run()
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
+    except (InputError, OSError) as error:
+        refusal = _refusal(error)
+        print(f"error: {refusal}", file=sys.stderr)
         if run_dir:
-            report = {"code": EXIT_BAD_INPUT, "problem": error.problem, "remedy": error.remedy}
+            report = {"code": EXIT_BAD_INPUT, "problem": refusal.problem, "remedy": refusal.remedy}
             write_json(Path(run_dir) / "error.json", report)
         return EXIT_BAD_INPUT
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
     return 0
+
+
+def _refusal(error: InputError | OSError) -> InputError:
+    """The error as something to tell people; raises it again where it is a fault of ours."""
+    if isinstance(error, InputError):
+        return error
+    if error.errno not in _REMEDIES:
+        raise error
+    where = f": {error.filename}" if error.filename else ""
+    return InputError(f"{error.strerror}{where}", _REMEDIES[error.errno])
