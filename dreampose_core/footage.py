@@ -26,6 +26,8 @@ from av.video.reformatter import (
 from common.errors import InputError
 from common.images import on_white
 
+_TEXT_ART = ("ansi", "bintext", "xbin", "idf")
+"""Codecs by which ffmpeg draws text files as video."""
 _UNDECLARED = 2
 _HDR = (ColorTrc.SMPTE2084, ColorTrc.ARIB_STD_B67)
 _SCALING = (
@@ -126,7 +128,7 @@ def _moving_pictures(container: av.container.InputContainer, name: str) -> av.Vi
         for stream in container.streams.video
         if not stream.disposition & Disposition.attached_pic
     ]
-    if not streams:
+    if not streams or streams[0].name in _TEXT_ART:
         raise InputError(f"{name} has no pictures in it", "give a clip with a video stream")
     if streams[0].codec_context is None:
         raise InputError(f"{name} has an unknown video codec", "convert it to H.264 first")

@@ -54,7 +54,7 @@ def read_photo(path: Path) -> tuple[np.ndarray, int] | None:
 
 def _to_rgb(image: Image.Image) -> np.ndarray:
     if image.mode.startswith("I"):
-        values = np.asarray(image)
+        values = np.asarray(image).astype(np.int64)
         wide = image.mode.startswith("I;16") or values.max() > 255
         grey = np.clip((values + 128) // 257 if wide else values, 0, 255).astype(np.uint8)
         return np.repeat(grey[..., None], 3, axis=2)
@@ -78,6 +78,7 @@ def _to_srgb(image: Image.Image, mode: str) -> Image.Image:
 
 
 def _refuse_heif(path: Path) -> None:
-    head = path.open("rb").read(12)
+    with path.open("rb") as stream:
+        head = stream.read(12)
     if head[4:8] == b"ftyp" and head[8:12] in _HEIF_BRANDS:
         raise InputError(f"{path.name} is a HEIC photo", "export it as JPEG or PNG")
