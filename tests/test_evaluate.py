@@ -127,7 +127,7 @@ def test_the_sheet_shows_every_row(folders, tmp_path):
     rows = [sheet[16 + (height + 6) * r + 32 * (r > 0) :][:height] for r in range(5)]
     for row, level in ((0, 100), (1, 30), (3, 120), (4, 100)):
         assert share(rows[row], 180, 40, 40) > 0.1
-        assert share(rows[row], level, level, level) > 0.02
+        assert share(rows[row], level, level, level) > 0.01
     assert share(rows[2], 0, 0, 0) > 0.1
     assert share(rows[0], 180, 40, 40) < share(rows[4], 180, 40, 40) / 2
 
