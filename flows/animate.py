@@ -7,10 +7,10 @@ from prefect import flow
 from flows import order
 from tasks import catalog
 from tasks.bridge import StageRun
-from tasks.steps import step
+from tasks.steps import bring_up_to_date
 
 
 @flow(name="animate", flow_run_name="animate {render}")
 def animate(render: str) -> list[StageRun]:
     """Everything a render needs that is not yet up to date."""
-    return [step(stage)(item) for stage, item in order.animate(catalog.load(), render)]
+    return bring_up_to_date(order.animate(catalog.load(), render))

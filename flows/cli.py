@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sys
 import time
 from dataclasses import dataclass
@@ -171,7 +172,8 @@ VERBS = {"animate": Animate, "lineage": Lineage, "list": List, "status": Status,
 
 
 def main() -> int:
-    """The entry point."""
+    """The entry point. Being told to end is an interrupt: running stages are ended first."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         return program.main("dreampose", VERBS)
     except StageError as error:

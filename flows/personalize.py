@@ -7,7 +7,7 @@ from prefect import flow
 from flows import order
 from tasks import catalog
 from tasks.bridge import StageRun
-from tasks.steps import step
+from tasks.steps import bring_up_to_date
 
 
 @flow(name="personalize", flow_run_name="personalize {subject}")
@@ -15,5 +15,4 @@ def personalize(subject: str) -> list[StageRun]:
     """The subject's own UNet and VAE."""
     items = catalog.load()
     source = items.subjects[subject].source
-    addresses = [*order.prepare(source), *order.personalize(items, subject)]
-    return [step(stage)(item) for stage, item in addresses]
+    return bring_up_to_date([*order.prepare(source), *order.personalize(items, subject)])

@@ -6,10 +6,10 @@ from prefect import flow
 
 from flows import order
 from tasks.bridge import StageRun
-from tasks.steps import step
+from tasks.steps import bring_up_to_date
 
 
 @flow(name="prepare", flow_run_name="prepare {source}")
 def prepare(source: str) -> list[StageRun]:
     """Frames, dump and poses of a source."""
-    return [step(stage)(item) for stage, item in order.prepare(source)]
+    return bring_up_to_date(order.prepare(source))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,7 +22,7 @@ from tasks.catalog import NOTHING, Catalog
 from tasks.graph import Address
 from tasks.lineage import Node, Record
 
-console = Console(highlight=False)
+console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
 
 
 class Board:
@@ -82,6 +83,7 @@ class Board:
 def run_table(runs: Sequence[StageRun]) -> Table:
     """Stage, item, what became of it, seconds."""
     table = Table("stage", "item", "", "seconds", box=None, pad_edge=False)
+    table.columns[1].overflow = "fold"
     table.columns[3].justify = "right"
     for run in runs:
         style = "dim" if run.outcome == "unchanged" else ""
@@ -90,7 +92,10 @@ def run_table(runs: Sequence[StageRun]) -> Table:
 
 
 def lineage_tree(node: Node, items: Catalog, *, commands: bool) -> Tree:
-    """A tree of origin; with `commands` also each stage's command, code and environment."""
+    """A tree of origin; with `commands` also each stage's command, code and environment.
+
+    Without them a file that several stages read is shown once.
+    """
     return _branch(node, {source.input: source.name for source in items.sources.values()}, commands)
 
 
@@ -100,7 +105,7 @@ def _branch(node: Node, names: dict[str, str], commands: bool) -> Tree:
         for line in _details(node.record):
             tree.add(f"[dim]{escape(line)}")
     for child in node.children:
-        if child.path != NOTHING:
+        if child.path != NOTHING and (commands or not child.again):
             tree.children.append(_branch(child, names, commands))
     return tree
 

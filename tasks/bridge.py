@@ -70,10 +70,16 @@ def run_stage(address: Address, listener: Listener | None = None) -> StageRun:
     RUNS.mkdir(parents=True, exist_ok=True)
     run_dir = Path(tempfile.mkdtemp(prefix=f"{address.stage}-", dir=RUNS)).absolute()
     begin = time.monotonic()
-    code = _dvc(["repro", "--single-item", str(address)], run_dir, listener)
-    log = (run_dir / "log.txt").read_text(encoding="utf-8", errors="replace")
-    if code:
-        raise _error(address, log, run_dir)
+    try:
+        code = _dvc(["repro", "--single-item", str(address)], run_dir, listener)
+        log = (run_dir / "log.txt").read_text(encoding="utf-8", errors="replace")
+        if code:
+            raise _error(address, log, run_dir)
+    except StageError:
+        raise
+    except BaseException:
+        shutil.rmtree(run_dir)
+        raise
     shutil.rmtree(run_dir)
     return StageRun(address, _outcome(address, log), time.monotonic() - begin)
 

@@ -6,6 +6,7 @@ The only module that knows how these files are laid out.
 from __future__ import annotations
 
 import re
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -70,3 +71,29 @@ def _stage(name: str, entry: dict[str, Any]) -> Stage:
 def locked() -> dict[str, dict[str, Any]]:
     """What DVC recorded of each stage it ran: {"stage@item": {cmd, deps, outs}}."""
     return read_yaml(LOCK)["stages"] if LOCK.exists() else {}
+
+
+def needed(addresses: Sequence[Address], stale: Collection[str]) -> set[Address]:
+    """Which of these stages, given in running order, must be run: the stale ones and all after.
+
+    A stage that reads what no recorded stage among them made counts as needed: DVC shall decide.
+    """
+    entries = locked()
+    makers = {
+        out["path"]: address
+        for address in addresses
+        for out in entries.get(str(address), {"outs": []})["outs"]
+    }
+    found: set[Address] = set()
+    for address in addresses:
+        if str(address) in stale or any(
+            makers.get(dep["path"]) in {None, *found}
+            for dep in entries[str(address)]["deps"]
+            if _is_made(dep["path"])
+        ):
+            found.add(address)
+    return found
+
+
+def _is_made(path: str) -> bool:
+    return path.startswith("data/") and not path.startswith("data/raw/")

@@ -6,6 +6,7 @@ Call a task directly, never by `.submit()`: a cancelled submission leaves its ch
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 from uuid import UUID
@@ -15,7 +16,7 @@ from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 
-from tasks import events, lineage
+from tasks import bridge, events, graph, lineage
 from tasks.bridge import StageBusyError, StageRun, run_stage
 from tasks.graph import Address
 
@@ -48,6 +49,16 @@ def step(stage: str) -> Task[[str], StageRun]:
         return done
 
     return run
+
+
+def bring_up_to_date(addresses: Sequence[Address]) -> list[StageRun]:
+    """Run, one after the other, what DVC calls stale and what follows from it."""
+    needed = graph.needed(addresses, bridge.stale(addresses))
+    fresh = {a: StageRun(a, "unchanged", 0.0) for a in addresses if a not in needed}
+    lineage.record(fresh.values())
+    for run in fresh.values():
+        events.tell(events.Finished(run))
+    return [fresh.get(address) or step(address.stage)(address.item) for address in addresses]
 
 
 class _Reporter:

@@ -1,0 +1,131 @@
+"""The catalog: keys, overrides, references, damage, many writers."""
+
+import re
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from common.errors import InputError
+from tasks import catalog, workspace
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    (tmp_path / "dvc.yaml").symlink_to(workspace.HOME / "dvc.yaml")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def _two_sources(items: catalog.Catalog) -> tuple[str, str]:
+    return (
+        items.add_source("anna-11111111", "data/raw/anna-11111111/source.png", "Anna.png"),
+        items.add_source("walk-22222222", "data/raw/walk-22222222/source.mp4", "walk.mp4"),
+    )
+
+
+@given(st.text(max_size=300))
+def test_a_slug_of_any_name_is_a_key(name):
+    assert re.fullmatch(r"[a-z0-9-]{1,24}", catalog.slug(name))
+
+
+def test_a_key_ends_in_the_hash_of_its_overrides(here):
+    with catalog.edit() as items:
+        anna, walk = _two_sources(items)
+        cut = items.add_source("walk-22222222", items.sources[walk].input, "w", {"end": 2})
+        subject = items.add_subject(anna)
+        untrained = items.add_subject(anna, finetune_unet={"steps": 0})
+        plain = items.add_render(subject, walk)
+        strong = items.add_render(subject, walk, {"s1": 6})
+    assert (anna, walk) == ("anna-11111111", "walk-22222222")
+    assert re.fullmatch(r"walk-22222222-[0-9a-f]{8}", cut)
+    assert subject == anna
+    assert re.fullmatch(rf"{anna}-[0-9a-f]{{8}}", untrained)
+    assert plain == f"{anna}--{walk}"
+    assert re.fullmatch(rf"{plain}-[0-9a-f]{{8}}", strong)
+    assert items.renders[plain].motion == items.renders[strong].motion
+    assert catalog.load() == items
+
+
+def test_the_same_settings_are_the_same_item(here):
+    with catalog.edit() as items:
+        anna, walk = _two_sources(items)
+        first = items.add_render(items.add_subject(anna), walk, {"s1": 6})
+    before = catalog.CATALOG.stat().st_mtime_ns
+    with catalog.edit() as items:
+        _two_sources(items)
+        assert items.add_render(items.add_subject(anna), walk, {"s1": 6.0}) == first
+    assert catalog.CATALOG.stat().st_mtime_ns == before
+
+
+def test_a_truth_stays_with_its_render(here):
+    with catalog.edit() as items:
+        anna, walk = _two_sources(items)
+        subject = items.add_subject(anna)
+        key = items.add_render(subject, walk)
+        assert items.renders[key].truth == catalog.NOTHING
+        assert items.add_render(subject, walk, truth=walk) == key
+        assert items.add_render(subject, walk) == key
+        assert items.renders[key].truth == f"data/frames/{walk}"
+        assert items.renders[key].evaluate == {"truth": f"data/frames/{walk}"}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "what"),
+    [
+        ({"s1; touch /tmp/owned": 1}, "no setting"),
+        ({"$(id)": 1}, "no setting"),
+        ({"out": "elsewhere"}, "no setting"),
+        ({"s1": "high; rm -rf /"}, "cannot be"),
+        ({"steps": 2.5}, "cannot be"),
+        ({"steps": None}, "cannot be"),
+    ],
+)
+def test_bad_overrides_are_refused(here, overrides, what):
+    def register() -> None:
+        with catalog.edit() as items:
+            anna, walk = _two_sources(items)
+            items.add_render(items.add_subject(anna), walk, overrides)
+
+    with pytest.raises(InputError, match=what):
+        register()
+    assert not catalog.CATALOG.exists()
+
+
+def test_items_must_exist_before_they_are_used(here):
+    with pytest.raises(InputError, match="no 'nobody' among the sources"), catalog.edit() as items:
+        items.add_subject("nobody")
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("sources: {A@b: {input: x, name: y}}", "sources"),
+        ("renders: [", "damaged"),
+        ("sources: {a: {input: /etc/passwd, name: y}}", "sources → a → input"),
+        ("sorces: {}", "sorces"),
+    ],
+)
+def test_damage_is_named(here, text, what):
+    (here / "data").mkdir()
+    catalog.CATALOG.write_text(text)
+    with pytest.raises(InputError, match=what):
+        catalog.load()
+
+
+def test_many_writers_lose_nothing(here):
+    def add(number: int) -> None:
+        with catalog.edit() as items:
+            items.add_source(f"x-{number:08d}", f"data/raw/x-{number:08d}/source.png", "x")
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(add, range(40)))
+    assert len(catalog.load().sources) == 40
+
+
+def test_nothing_here_needs_torch(here):
+    code = "import sys, flows.cli, flows.animate; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=workspace.HOME).returncode == 0
