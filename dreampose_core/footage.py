@@ -52,6 +52,7 @@ class Footage:
         self.audio = bool(container.streams.audio)
         self.rate = self._stream.average_rate or self._stream.guessed_rate or Fraction(25)
         self.seconds = _declared_seconds(container, self._stream)
+        self._matrix: tuple[int, ...] | None = None
         self.rotation = 0
         self.tone_mapped = False
 
@@ -103,9 +104,10 @@ class Footage:
             threads=1,
         )
         self.tone_mapped |= hdr
-        self.rotation = -frame.rotation % 360
+        if self._matrix is None:
+            self._matrix, self.rotation = _display_matrix(frame), -frame.rotation % 360
         pixels = converted.to_ndarray()
-        return _upright(on_white(pixels) if alpha else pixels, frame)
+        return _upright(on_white(pixels) if alpha else pixels, self._matrix)
 
 
 @contextmanager
@@ -152,14 +154,22 @@ def _declared_seconds(
     return Fraction(container.duration, av.time_base) if alone else None
 
 
-def _upright(image: np.ndarray, frame: av.VideoFrame) -> np.ndarray:
-    """Apply the display matrix, to the nearest quarter turn."""
+def _display_matrix(frame: av.VideoFrame) -> tuple[int, ...]:
+    """How x and y of the stored picture go over into the shown one: x→x, x→y, y→x, y→y.
+
+    Asked of a clip's first frame only: a frame whose side data was looked at is freed late.
+    """
     side_data = frame.side_data.get("DISPLAYMATRIX")
     if side_data is None:
-        return image
-    across, swap_down, _, swap_across, down = np.frombuffer(side_data, np.int32)[:5]
-    if abs(swap_down) > abs(across):
-        image, across, down = image.swapaxes(0, 1), swap_across, swap_down
+        return 1, 0, 0, 1
+    return tuple(np.frombuffer(side_data, np.int32)[[0, 1, 3, 4]])
+
+
+def _upright(image: np.ndarray, matrix: tuple[int, ...]) -> np.ndarray:
+    """Turn and mirror a picture as a display matrix says, to the nearest quarter turn."""
+    across, across_to_down, down_to_across, down = matrix
+    if abs(across_to_down) > abs(across):
+        image, across, down = image.swapaxes(0, 1), down_to_across, across_to_down
     image = image[:, ::-1] if across < 0 else image
     image = image[::-1] if down < 0 else image
     return np.ascontiguousarray(image)

@@ -1,6 +1,7 @@
 """Any photo or clip to a frames folder: what comes out, and what is refused."""
 
 import io
+import os
 from fractions import Fraction
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from PIL import Image, ImageCms
 from common.errors import InputError
 from common.frames import read_frames
 from dreampose_core.extract import between, extract_frames, resampled
+from dreampose_core.footage import open_footage
 
 LOSSLESS = ("-c:v", "ffv1")
 H264 = ("-c:v", "libx264", "-crf", 8)
@@ -207,6 +209,21 @@ def test_frames_stream(tmp_path):
     endless = ((Fraction(n), seen.append(n)) for n in range(10**9))
     assert len(list(between(endless, 0, 3))) == 3
     assert seen == [0, 1, 2, 3]
+
+
+def test_memory_does_not_grow_with_the_clip(tmp_path):
+    def resident() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    clip = tmp_path / "long.mp4"
+    ffmpeg("-f", "lavfi", "-i", "testsrc2=s=640x480:d=12", "-preset", "ultrafast", clip)
+    with open_footage(clip) as footage:
+        for index, (_, frame) in enumerate(footage.frames()):
+            footage.picture(frame)
+            if index == 30:
+                before = resident()
+    assert index == 299
+    assert resident() - before < 30 * 2**20
 
 
 def test_audio_is_noted(tmp_path, extract):
