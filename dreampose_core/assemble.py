@@ -7,6 +7,7 @@ the input's hash and the arguments.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -88,8 +89,9 @@ def _encode(
     finally:
         _, message = process.communicate()
     if process.returncode:
-        reason = message.decode(errors="replace").strip().splitlines()[-1:]
+        lines = message.decode(errors="replace").strip().splitlines() or ["it was stopped"]
+        reason = re.sub(r"\[.*?\] *", "", lines[-1])
         raise InputError(
-            f"ffmpeg could not write the video ({''.join(reason)})",
+            f"ffmpeg could not write the video ({reason})",
             "is there room on the disk, and a smaller --scale?",
         )
