@@ -22,7 +22,8 @@ from common import frames as frames_folder
 from common import poses as poses_folder
 from common.errors import InputError
 from common.files import publish, write_json
-from common.images import Fit, Size, read_png, write_png
+from common.images import Size, read_png, write_png
+from common.poses import colour, read_iuv
 from common.progress import track
 from dreampose_core import metrics
 
@@ -48,13 +49,7 @@ class Render:
     subject: Path
     driving: list[Path]
     poses: list[Path]
-    fit: Fit
-    """from the poses' pixels to the result's"""
     truth: list[Path] | None
-
-    def iuv(self, index: int) -> np.ndarray:
-        """IUV image (H, W, 3) of a frame, in the result's pixels."""
-        return self.fit.apply(poses_folder.read_iuv(self.poses[index]), labels=True)
 
     def true_frame(self, index: int) -> np.ndarray:
         """True frame in the result's size."""
@@ -92,15 +87,18 @@ def evaluate(
 
 
 def _open(samples: Path, subject: Path, driving: Path, poses: Path, truth: Path | None) -> Render:
-    size, info = frames_folder.read_info(samples).size, poses_folder.read_info(poses)
-    crop = info.crop or (0, 0, info.size[1], info.size[0])
+    size, poses_size = frames_folder.read_info(samples).size, poses_folder.read_info(poses).size
+    if poses_size != size:
+        raise InputError(
+            f"{poses} is {poses_size[1]}×{poses_size[0]}, the result {size[1]}×{size[0]}",
+            "give the poses that were sampled",
+        )
     render = Render(
         size=size,
         result=frames_folder.frame_paths(samples),
         subject=frames_folder.frame_paths(subject)[0],
         driving=frames_folder.frame_paths(driving),
         poses=poses_folder.pose_paths(poses),
-        fit=Fit(info.size, size, crop),
         truth=frames_folder.frame_paths(truth) if truth else None,
     )
     for name, paths in (
@@ -125,7 +123,7 @@ def measure(render: Render) -> dict[str, Any]:
     rows, changes, before = [], [], None
     for index, path in enumerate(track(render.result, "evaluate")):
         image = read_png(path)
-        person = _dilated(render.iuv(index)[..., 0] > 0)
+        person = _dilated(read_iuv(render.poses[index])[..., 0] > 0)
         if before is not None:
             pair = np.stack([before[0], image]), ~np.stack([before[1], person])
             changes.append(metrics.flicker(*pair))
@@ -202,7 +200,7 @@ def contact_sheet(render: Render, columns: int, footer: str) -> np.ndarray:
     rows = {
         "subject": [read_png(render.subject)],
         "driving": [read_png(render.driving[i]) for i in indices],
-        "pose": [poses_folder.colour(render.iuv(i)) for i in indices],
+        "pose": [colour(read_iuv(render.poses[i])) for i in indices],
         "result": [read_png(render.result[i]) for i in indices],
     }
     if render.truth:

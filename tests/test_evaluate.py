@@ -43,7 +43,7 @@ def folders(tmp_path) -> dict[str, Path]:
     write_frames(tmp_path / "subject", clip(100, 90, 60)[:1], FramesInfo("1"))
     write_frames(tmp_path / "driving", clip(30, 60, 100), FramesInfo("12"))
     write_frames(tmp_path / "truth", clip(100), FramesInfo("12"))
-    write_poses(tmp_path / "poses", iuv, PosesInfo("mannequin", "exact"))
+    write_poses(tmp_path / "poses", iuv, PosesInfo("mannequin", "exact", crop=(8, 8, 32, 40)))
     return {name: tmp_path / name for name in ("samples", "subject", "driving", "poses", "truth")}
 
 
@@ -147,6 +147,10 @@ def test_folders_that_do_not_belong_together_are_refused(folders, tmp_path):
         write_frames(tmp_path / "short", clip(0)[:3], FramesInfo("12"))
         with pytest.raises(InputError, match=f"--{name} has 3 frames, the result 5"):
             evaluate(**{**folders, name: tmp_path / "short"}, out=tmp_path / "report")
+    iuv = np.zeros((COUNT, HEIGHT * 2, WIDTH, 3), np.uint8)
+    write_poses(tmp_path / "tall", iuv, PosesInfo("mannequin", "exact"))
+    with pytest.raises(InputError, match="poses that were sampled"):
+        evaluate(**{**folders, "poses": tmp_path / "tall"}, out=tmp_path / "report")
     with pytest.raises(InputError, match="not a poses folder"):
         evaluate(**{**folders, "poses": folders["truth"]}, out=tmp_path / "report")
     assert not (tmp_path / "report").exists()
