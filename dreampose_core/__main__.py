@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from common.program import main
 
@@ -99,7 +100,7 @@ class Training:
     evaluate_every: int = 0
     """steps between measurements on held-out data; 0 for the end only"""
 
-    def settings(self):  # noqa: ANN201
+    def settings(self):
         """The part of the arguments that the loop reads."""
         from dataclasses import fields
 
@@ -108,21 +109,132 @@ class Training:
         return TrainingSettings(**{f.name: getattr(self, f.name) for f in fields(Training)})
 
 
+@dataclass(frozen=True)
+class Base:
+    """A model folder from a finished folder, a Stable Diffusion one, a hub id, or a .json."""
+
+    source: str
+    out: Path
+    revision: str = ""
+    """of a hub id"""
+    seed: int = 0
+    """of random weights"""
+
+    def run(self) -> None:
+        from dreampose_core.base import make_base
+
+        make_base(self.source, self.revision, self.seed, self.out)
+
+
 @dataclass(frozen=True, kw_only=True)
-class TrainAutoencoder(Training):
-    """Recipe: the small autoencoder on a mannequin shard."""
+class FinetuneUnet(Training):
+    """UNet and adapter to one subject; --steps 0 keeps the base's."""
+
+    base: Path
+    frames: Path
+    poses: Path
+    out: Path
+    pairs: int = 24
+    """reference and target pairs that are encoded and trained on"""
+    dropout: float = 0.05
+    """share of samples that lose the image, the pose, or both"""
+    min_snr: float = 0.0
+    """gamma of min-SNR weighting; 0 for none"""
+
+    def run(self) -> None:
+        from dreampose_core.finetune import finetune_unet
+
+        finetune_unet(
+            self.base, self.frames, self.poses, self.out, self.pairs, self.dropout, self.min_snr,
+            self.settings(),
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinetuneVae(Training):
+    """The VAE's decoder to one subject; --steps 0 keeps the base's."""
+
+    base: Path
+    frames: Path
+    poses: Path
+    out: Path
+    pairs: int = 24
+    """pictures that are encoded and trained on"""
+
+    def run(self) -> None:
+        from dreampose_core.finetune import finetune_vae
+
+        finetune_vae(self.base, self.frames, self.poses, self.out, self.pairs, self.settings())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """A subject's picture in a clip's poses: a samples folder."""
+
+    base: Path
+    unet: Path | None = None
+    """folder of finetune-unet"""
+    vae: Path | None = None
+    """folder of finetune-vae"""
+    frames: Path
+    """the subject's frames folder; the first frame is the reference"""
+    subject_poses: Path
+    poses: Path
+    """the render's poses, in the subject's frame (retarget)"""
+    out: Path
+    steps: int = 20
+    s1: float = 1.0
+    """strength of the image"""
+    s2: float = 1.0
+    """strength of the pose"""
+    seed: int = 0
+    noise_scale: float = 1.0
+    """scale of the initial noise"""
+    scheduler: Literal["base", "ddim", "pndm", "dpm++", "unipc"] = "base"
+    """base keeps the model's own"""
+    batch_size: int = 8
+    """frames at a time"""
+
+    def run(self) -> None:
+        from dreampose_core.pipeline import Sampling
+        from dreampose_core.sample import sample
+
+        sample(
+            self.base, self.unet, self.vae, self.frames, self.subject_poses, self.poses, self.out,
+            Sampling(self.steps, self.s1, self.s2, self.seed, self.noise_scale),
+            self.scheduler, self.batch_size,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class StartAutoencoder:
+    """Recipe: the small autoencoder as the patch PCA of a mannequin shard."""
 
     architecture: Path
+    data: Path
+    out: Path
+    seed: int = 0
+
+    def run(self) -> None:
+        from dreampose_core.train_autoencoder import start_autoencoder
+
+        start_autoencoder(**vars(self))
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainDecoder(Training):
+    """Recipe: the small autoencoder's decoder; the latents stay what they are."""
+
+    vae: Path
+    """folder of start-autoencoder"""
     data: Path
     validation: Path
     out: Path
 
     def run(self) -> None:
-        from dreampose_core.train_autoencoder import train_autoencoder
+        from dreampose_core.train_autoencoder import train_decoder
 
-        train_autoencoder(
-            self.architecture, self.data, self.validation, self.out, self.settings()
-        )
+        train_decoder(self.vae, self.data, self.validation, self.out, self.settings())
 
 
 @dataclass(frozen=True)
@@ -133,8 +245,11 @@ class EncodeShard:
     vae: Path
     data: Path
     out: Path
+    subjects: int = 0
+    """the first so many; 0 for all"""
     seed: int = 0
     workers: int = 1
+    """processes that warp"""
 
     def run(self) -> None:
         from dreampose_core.encode_shard import encode_shard
@@ -174,9 +289,14 @@ class TrainBase(Training):
 
 VERBS = {
     "frames": Frames,
+    "base": Base,
+    "finetune-unet": FinetuneUnet,
+    "finetune-vae": FinetuneVae,
+    "sample": Sample,
     "assemble": Assemble,
     "evaluate": Evaluate,
-    "train-autoencoder": TrainAutoencoder,
+    "start-autoencoder": StartAutoencoder,
+    "train-decoder": TrainDecoder,
     "encode-shard": EncodeShard,
     "train-base": TrainBase,
 }

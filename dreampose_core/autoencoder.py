@@ -13,8 +13,8 @@ from diffusers import AutoencoderDC
 from diffusers.models.autoencoders.autoencoder_dc import DCDownBlock2d, DCUpBlock2d, ResBlock
 from torch import Tensor, nn
 
-_ANCHOR = 40.0
-"""Value of a constant channel beside the pixels: it keeps the last RMS norm nearly constant."""
+_ANCHOR = 12.0
+"""A constant channel beside the 12 pixel channels: the last RMS norm stays nearly constant."""
 _LIFT = 3.0
 """Added to pixels in [−1, 1] so that the last ReLU never clips them."""
 
@@ -64,11 +64,10 @@ def start_from_pca(vae: AutoencoderDC, images: Tensor) -> None:
     decoder.conv_in.weight[order, :, 1, 1] = (axes * deviation[:, None]).T
     decoder.conv_in.bias.zero_()
     decoder.conv_in.bias[order] = mean
-    constant = torch.arange(levels[-1]).reshape(levels[0], -1)[12]
-    decoder.conv_in.bias[constant] = _ANCHOR
 
-    width = levels[0]
-    decoder.norm_out.weight.fill_(_ANCHOR / width**0.5)
+    last_up = decoder.up_blocks[1][0].conv
+    last_up.bias[12 * 4 : 13 * 4] = _ANCHOR
+    decoder.norm_out.weight.fill_(_ANCHOR / levels[0] ** 0.5)
     decoder.norm_out.bias.fill_(_LIFT)
     out = decoder.conv_out.conv
     out.weight[torch.arange(12), torch.arange(12), 1, 1] = 1
@@ -92,12 +91,3 @@ def _pixel_channels(half: int, factor: int) -> np.ndarray:
     (where,) = values.nonzero(as_tuple=True)
     channels[values[where] - 1] = where
     return channels.numpy()
-
-
-@torch.no_grad()
-def standardise(vae: AutoencoderDC, latents: Tensor) -> None:
-    """Fold per-channel scales into the first and last layers: `latents` get unit deviation."""
-    deviation = latents.transpose(0, 1).flatten(1).std(1)
-    vae.encoder.conv_out.weight /= deviation.view(-1, 1, 1, 1)
-    vae.encoder.conv_out.bias /= deviation
-    vae.decoder.conv_in.weight *= deviation.view(1, -1, 1, 1)

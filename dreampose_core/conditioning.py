@@ -40,7 +40,7 @@ class Condition:
     classes: Tensor | None = None
     """(B, 16, h, w) shares of the warp's four classes in 2×2 sub-cells"""
 
-    def map(self, change) -> Condition:  # noqa: ANN001
+    def map(self, change) -> Condition:
         """Apply `change` to every tensor."""
         return Condition(*(None if v is None else change(v) for v in vars(self).values()))
 
@@ -165,7 +165,7 @@ def repeat(condition: Condition, times: int) -> Condition:
     return condition.map(lambda v: v.repeat(times, 1, 1, 1))
 
 
-def rows(condition: Condition, index) -> Condition:  # noqa: ANN001
+def rows(condition: Condition, index) -> Condition:
     """Some rows of a condition."""
     return condition.map(lambda v: v[index])
 

@@ -7,7 +7,6 @@ index (subject, clip, frame, …).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -46,11 +45,11 @@ def pick_references(shard: Shard, subject: int, seed: int) -> np.ndarray:
 class WarpedSubjects(Dataset):
     """One item a subject: its frames, pose maps and warped references, ready to be encoded."""
 
-    def __init__(self, shard: Shard, conditioning: Conditioning, seed: int):
-        self.shard, self.conditioning, self.seed = shard, conditioning, seed
+    def __init__(self, shard: Shard, conditioning: Conditioning, count: int, seed: int):
+        self.shard, self.conditioning, self.count, self.seed = shard, conditioning, count, seed
 
     def __len__(self) -> int:
-        return self.shard.shape[0]
+        return self.count
 
     def __getitem__(self, subject: int) -> dict[str, torch.Tensor]:
         rgb, iuv = np.array(self.shard.rgb[subject]), np.array(self.shard.iuv[subject])
@@ -85,27 +84,25 @@ def _encoded(vae: Autoencoder, item: dict[str, torch.Tensor]) -> dict[str, np.nd
     return arrays | {"latents": latents.numpy(), "warped": warped.numpy()}
 
 
-def _subjects(shard: Shard, conditioning: Conditioning, seed: int, workers: int) -> Iterator:
-    dataset = WarpedSubjects(shard, conditioning, seed)
-    return iter(DataLoader(dataset, batch_size=None, num_workers=workers))
-
-
 def encode_shard(
-    architecture: Path, vae: Path, data: Path, out: Path, seed: int, workers: int
+    architecture: Path, vae: Path, data: Path, out: Path, subjects: int, seed: int, workers: int
 ) -> None:
-    """Encode the shard `data` with the autoencoder `vae` into a folder of arrays `out`."""
+    """Encode a shard's first `subjects` (0 for all) into a folder of arrays `out`."""
     shard = open_shard(data)
+    count = subjects or shard.shape[0]
     model = build(architecture, seed)
     coder = type(model.vae).from_pretrained(vae).eval()
-    coder.to("cuda" if torch.cuda.is_available() else "cpu")
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    coder.to(device, memory_format=torch.channels_last)
     with publish(out) as partial:
         partial.mkdir()
         arrays: dict[str, np.ndarray] = {}
-        items = _subjects(shard, model.conditioning, seed, workers)
-        for subject, item in enumerate(track(items, "encoding", shard.shape[0])):
+        dataset = WarpedSubjects(shard, model.conditioning, count, seed)
+        items = DataLoader(dataset, batch_size=None, num_workers=workers)
+        for subject, item in enumerate(track(items, "encoding", count)):
             for name, rows in _encoded(coder, item).items():
                 if name not in arrays:
-                    shape = (*shard.shape, *rows.shape[1:])
+                    shape = (count, *shard.shape[1:], *rows.shape[1:])
                     arrays[name] = open_memmap(
                         partial / f"{name}.npy", mode="w+", dtype=rows.dtype, shape=shape
                     )

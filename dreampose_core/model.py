@@ -61,7 +61,9 @@ def new_adapter(conditioning: Conditioning, image_encoder: CLIPVisionModel) -> E
     )
 
 
-def from_stable_diffusion(source: str, revision: str | None, clip: str = CLIP_ID) -> DreamPosePipeline:
+def from_stable_diffusion(
+    source: str, revision: str | None, clip: str = CLIP_ID
+) -> DreamPosePipeline:
     """Stable Diffusion 1.x components plus CLIP's vision model, ready for base finetuning."""
     load = {"revision": revision} if revision else {}
     vae = diffusers.AutoencoderKL.from_pretrained(source, subfolder="vae", **load)
@@ -84,7 +86,7 @@ def load(source: str, revision: str | None = None, seed: int = 0) -> DreamPosePi
         return build(path, seed)
     try:
         if (path / "conditioning").is_dir():
-            return DreamPosePipeline.from_pretrained(path, torch_dtype=torch.float32)
+            return DreamPosePipeline.from_pretrained(path, dtype=torch.float32)
         return from_stable_diffusion(source, revision)
     except (OSError, ValueError, KeyError) as error:
         reason = str(error).strip().splitlines()[0]

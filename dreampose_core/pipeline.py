@@ -34,6 +34,21 @@ class Reference:
     """(1, tokens, width): the tokens of the null image (zeros)"""
 
 
+@dataclass(frozen=True)
+class Sampling:
+    """How to sample: `s1` is the image's strength, `s2` the pose's.
+
+    `noise_scale` below 1 starts from weaker noise than the model was trained on: for a small
+    model, less speckle.
+    """
+
+    steps: int = 20
+    s1: float = 1.0
+    s2: float = 1.0
+    seed: int = 0
+    noise_scale: float = 1.0
+
+
 class DreamPosePipeline(DiffusionPipeline):
     """Image-and-pose-guided synthesis, DreamPose (arXiv 2304.06025)."""
 
@@ -79,17 +94,20 @@ class DreamPosePipeline(DiffusionPipeline):
         one = torch.ones(1, device=self.device)
         return Reference(image, iuv, self.tokens(pixels, one), self.tokens(pixels, 0 * one))
 
-    @torch.no_grad()
     def pose(self, reference: Reference, iuvs: np.ndarray) -> Condition:
-        """The conditions of a clip's poses uint8 (T, H, W, 3) at the model's size."""
-        condition = self.conditioning.pose(iuvs)
+        """The conditions of a whole clip's poses uint8 (T, H, W, 3) at the model's size."""
+        return self.condition(reference, self.conditioning.pose(iuvs), iuvs)
+
+    @torch.no_grad()
+    def condition(self, reference: Reference, pose: Condition, iuvs: np.ndarray) -> Condition:
+        """Pose conditions of some frames completed by the reference warped into them."""
         if self.conditioning.config.warp:
             frames, classes = self.conditioning.warped_frames(
                 reference.image, reference.iuv, list(iuvs)
             )
             warped = encode(self.vae, to_tensor(frames).to(self.device, self.vae.dtype))
-            condition = with_warp(condition, warped, classes)
-        return condition.map(lambda v: v.to(self.device, self.unet.dtype))
+            pose = with_warp(pose, warped, classes)
+        return pose.map(lambda v: v.to(self.device, self.unet.dtype))
 
     def initial_noise(self, seed: int) -> Tensor:
         """One noise sample (1, C, h, w), the same for every frame of a video."""
@@ -98,8 +116,13 @@ class DreamPosePipeline(DiffusionPipeline):
         return torch.randn(shape, generator=generator).to(self.device, self.unet.dtype)
 
     def predict(
-        self, noisy: Tensor, time: Tensor, tokens: Tensor, condition: Condition,
-        image: Tensor, pose: Tensor,
+        self,
+        noisy: Tensor,
+        time: Tensor,
+        tokens: Tensor,
+        condition: Condition,
+        image: Tensor,
+        pose: Tensor,
     ) -> Tensor:
         """The model's prediction at `time` (B,); `image`, `pose` (B,) are 1 to keep, 0 to drop."""
         extra = self.conditioning.channels(condition, image, pose)
@@ -111,8 +134,13 @@ class DreamPosePipeline(DiffusionPipeline):
         )
 
     def guided(
-        self, noisy: Tensor, time: Tensor, reference: Reference, condition: Condition,
-        s1: float, s2: float,
+        self,
+        noisy: Tensor,
+        time: Tensor,
+        reference: Reference,
+        condition: Condition,
+        s1: float,
+        s2: float,
     ) -> Tensor:
         """Dual guidance in one batch; a branch whose weight is zero is left out."""
         branches = ((0.0, 0.0), (1.0, 0.0), (1.0, 1.0))
@@ -127,43 +155,34 @@ class DreamPosePipeline(DiffusionPipeline):
         )
         tokens = torch.where(image.bool()[:, None, None], reference.tokens, reference.null_tokens)
         output = self.predict(
-            noisy.repeat(times, 1, 1, 1), time.expand(count * times), tokens,
-            repeat(condition, times), image, pose,
+            noisy.repeat(times, 1, 1, 1),
+            time.expand(count * times),
+            tokens,
+            repeat(condition, times),
+            image,
+            pose,
         )
         return (output * weights.view(-1, 1, 1, 1)).unflatten(0, (times, count)).sum(0)
 
     @torch.no_grad()
     def denoise(
-        self, noise: Tensor, reference: Reference, condition: Condition,
-        *, steps: int, s1: float, s2: float,
+        self, noise: Tensor, reference: Reference, condition: Condition, settings: Sampling
     ) -> Tensor:
         """Clean latents (B, C, h, w) from noise (B, C, h, w)."""
         scheduler = type(self.scheduler).from_config(self.scheduler.config)
-        scheduler.set_timesteps(steps, device=self.device)
+        scheduler.set_timesteps(settings.steps, device=self.device)
         latents = noise * scheduler.init_noise_sigma
         for time in scheduler.timesteps:
             scaled = scheduler.scale_model_input(latents, time)
-            output = self.guided(scaled, time, reference, condition, s1, s2)
+            output = self.guided(scaled, time, reference, condition, settings.s1, settings.s2)
             latents = scheduler.step(output, time, latents).prev_sample
         return latents
 
     @torch.no_grad()
     def __call__(
-        self,
-        reference: Reference,
-        condition: Condition,
-        *,
-        steps: int = 20,
-        s1: float = 1.0,
-        s2: float = 1.0,
-        seed: int = 0,
-        noise_scale: float = 1.0,
+        self, reference: Reference, condition: Condition, settings: Sampling
     ) -> np.ndarray:
-        """Frames RGB uint8 (B, H, W, 3) of the poses in `condition`, all from one noise sample.
-
-        `noise_scale` below 1 starts from weaker noise than the model was trained on: for a small
-        model, less speckle.
-        """
-        noise = self.initial_noise(seed).expand(len(condition.uv), -1, -1, -1) * noise_scale
-        latents = self.denoise(noise, reference, condition, steps=steps, s1=s1, s2=s2)
-        return to_frames(decode(self.vae, latents))
+        """Frames RGB uint8 (B, H, W, 3) of the poses in `condition`, all from one noise sample."""
+        noise = self.initial_noise(settings.seed) * settings.noise_scale
+        noise = noise.expand(len(condition.uv), -1, -1, -1)
+        return to_frames(decode(self.vae, self.denoise(noise, reference, condition, settings)))

@@ -1,4 +1,8 @@
-"""Recipe, step 2: the small autoencoder, from patch PCA onwards."""
+"""Recipe, steps 2 and 5: the small autoencoder. Its encoder is a patch PCA, its decoder trained.
+
+A closed-form encoder needs no training, so what depends on the latents (encoded shards, the
+base) does not wait for the decoder.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,7 @@ from torch import Tensor, nn
 
 from common.files import publish, write_json
 from common.training import Batch, TrainingSettings, resume_folder, train, write_curves
-from dreampose_core.autoencoder import standardise, start_from_pca
+from dreampose_core.autoencoder import start_from_pca
 from dreampose_core.metrics import psnr
 from dreampose_core.model import build
 from dreampose_core.pixels import decode, encode, to_frames, to_tensor
@@ -21,18 +25,20 @@ _PCA_FRAMES, _MEASURED_FRAMES = 512, 128
 _LATENT_NOISE = 0.05
 
 
-class AutoencoderProblem(nn.Module):
+class DecoderProblem(nn.Module):
     """Reconstruction: L1 + ½·MSE + ½·L1 of the gradients, with a little noise on the latents."""
 
     def __init__(self, vae: AutoencoderDC):
         super().__init__()
         self.vae = vae.to(memory_format=torch.channels_last)
+        vae.requires_grad_(False)
+        vae.decoder.requires_grad_(True)
 
     def forward(self, batch: Batch) -> Tensor:
-        target = batch["images"]
-        latents = encode(self.vae, target)
-        result = decode(self.vae, latents + _LATENT_NOISE * batch["noise"]).float()
-        wrong = result - target
+        with torch.no_grad():
+            latents = encode(self.vae, batch["images"])
+        noise = _LATENT_NOISE * batch["noise"]
+        wrong = decode(self.vae, latents + noise).float() - batch["images"]
         edges = sum(wrong.diff(dim=axis).abs().mean() for axis in (2, 3))
         return wrong.abs().mean() + 0.5 * wrong.square().mean() + 0.5 * edges
 
@@ -45,46 +51,51 @@ def pick_frames(shard: Shard, generator: torch.Generator, count: int) -> np.ndar
 
 def round_trip(vae: AutoencoderDC, frames: np.ndarray) -> float:
     """Mean PSNR in dB of frames uint8 (B, H, W, 3) after encoding and decoding."""
+    device = next(vae.parameters()).device
     with torch.no_grad():
-        back = to_frames(decode(vae, encode(vae, to_tensor(frames))))
+        back = to_frames(decode(vae, encode(vae, to_tensor(frames).to(device))))
     return float(np.mean([psnr(a, b) for a, b in zip(frames, back, strict=True)]))
 
 
-def train_autoencoder(
-    architecture: Path, data: Path, validation: Path, out: Path, settings: TrainingSettings
+def start_autoencoder(architecture: Path, data: Path, out: Path, seed: int) -> None:
+    """The architecture's autoencoder set to the patch PCA of a shard's frames."""
+    vae = build(architecture, seed).vae
+    random = torch.Generator().manual_seed(seed)
+    start_from_pca(vae, to_tensor(pick_frames(open_shard(data), random, _PCA_FRAMES)))
+    with publish(out) as partial:
+        vae.save_pretrained(partial)
+
+
+def train_decoder(
+    vae: Path, data: Path, validation: Path, out: Path, settings: TrainingSettings
 ) -> None:
-    """Train the autoencoder of `architecture` on a shard; write a diffusers folder to `out`."""
-    shard, held_out = open_shard(data), open_shard(validation)
-    vae = build(architecture, settings.seed).vae
+    """Train the decoder of the autoencoder folder `vae`; the latents stay what they are."""
+    shard = open_shard(data)
     random = torch.Generator().manual_seed(settings.seed)
-    start_from_pca(vae, to_tensor(pick_frames(shard, random, _PCA_FRAMES)))
-    measured = pick_frames(held_out, random, _MEASURED_FRAMES)
-    figures = {"pca_psnr": round_trip(vae, measured)}
-    print(f"patch PCA alone: {figures['pca_psnr']:.2f} dB", flush=True)
-    grid = tuple(n // 2 ** (len(vae.config.encoder_block_out_channels) - 1) for n in measured.shape[1:3])
+    measured = pick_frames(open_shard(validation), random, _MEASURED_FRAMES)
+    coder = AutoencoderDC.from_pretrained(vae)
+    figures = {"pca_psnr": round_trip(coder, measured)}
 
     def draw(generator: torch.Generator) -> Batch:
         images = to_tensor(pick_frames(shard, generator, settings.batch_size))
         flip = torch.rand(len(images), generator=generator) < 0.5
         images = torch.where(flip.view(-1, 1, 1, 1), images.flip(3), images)
-        noise = torch.randn(len(images), vae.config.latent_channels, *grid, generator=generator)
+        factor = 2 ** (len(coder.config.encoder_block_out_channels) - 1)
+        grid = [side // factor for side in images.shape[2:]]
+        noise = torch.randn(len(images), coder.config.latent_channels, *grid, generator=generator)
         return {"images": images, "noise": noise}
 
     history = train(
-        AutoencoderProblem(vae),
+        DecoderProblem(coder),
         draw,
         settings,
         resume_folder(out),
-        label="autoencoder",
-        inputs={"data": shard.key, "architecture": architecture.read_text()},
-        evaluate=lambda: {"psnr": round_trip(vae, measured)},
+        label="decoder",
+        inputs={"data": shard.key},
+        evaluate=lambda: {"psnr": round_trip(coder, measured)},
     )
-    with torch.no_grad():
-        sample = to_tensor(pick_frames(shard, random, _PCA_FRAMES))
-        standardise(vae, torch.cat([encode(vae, part) for part in sample.split(32)]))
-    figures |= {"psnr": round_trip(vae, measured), "steps": settings.steps}
+    figures |= {"psnr": history[-1]["psnr"], "steps": settings.steps}
     with publish(out) as partial:
-        vae.save_pretrained(partial)
-        write_curves(history, partial)
-        write_json(partial / "figures.json", figures)
-    print(f"round trip on held-out subjects: {figures['psnr']:.2f} dB")
+        coder.save_pretrained(partial)
+        write_curves(history, partial / "training")
+        write_json(partial / "training" / "figures.json", figures)

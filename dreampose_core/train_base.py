@@ -11,7 +11,7 @@ from scipy.optimize import nnls
 from torch import Tensor
 
 from common.errors import InputError
-from common.files import publish, write_json
+from common.files import folder_hash, publish, write_json
 from common.training import Batch, TrainingSettings, resume_folder, train, write_curves
 from dreampose_core.conditioning import CLASS_MAP_CHANNELS, Condition
 from dreampose_core.denoising import DenoisingProblem, draw_noise
@@ -19,7 +19,7 @@ from dreampose_core.encode_shard import ARRAYS
 from dreampose_core.metrics import psnr, ssim
 from dreampose_core.model import build
 from dreampose_core.pipeline import DreamPosePipeline
-from dreampose_core.pixels import Autoencoder, clip_pixels, decode, encode, to_frames, to_tensor
+from dreampose_core.pixels import Autoencoder, clip_pixels, decode, to_frames, to_tensor
 from dreampose_core.posemaps import window_indices
 from dreampose_core.shards import Shard, open_shard
 
@@ -50,7 +50,9 @@ class BaseData:
     def rows(self, subjects: np.ndarray, clips: np.ndarray, frames: np.ndarray) -> Batch:
         """Latents, conditions and references of some frames, float32."""
         take = {
-            name: torch.from_numpy(np.stack([self.arrays[name][i] for i in zip(subjects, clips, frames, strict=True)])).float()
+            name: torch.from_numpy(
+                np.stack([self.arrays[name][i] for i in zip(subjects, clips, frames, strict=True)])
+            ).float()
             for name in ("latents", "parts", "warped", "classes")
         }
         around = window_indices(self.shard.shape[2], self.window).numpy()[frames]
@@ -71,7 +73,8 @@ class BaseData:
     def pick(self, generator: torch.Generator, count: int) -> tuple[np.ndarray, ...]:
         """Random (subjects, clips, frames)."""
         return tuple(
-            torch.randint(0, n, (count,), generator=generator).numpy() for n in self.shard.shape
+            torch.randint(0, n, (count,), generator=generator).numpy()
+            for n in self.arrays["latents"].shape[:3]
         )
 
 
@@ -144,7 +147,7 @@ def train_base(
         inputs={
             "data": train_data.shard.key,
             "architecture": architecture.read_text(),
-            "vae": (vae / "figures.json").read_text(),
+            "vae": folder_hash(vae),
         },
         evaluate=lambda: measure(model, held_out, measured),
     )
@@ -168,9 +171,7 @@ def measure(model: DreamPosePipeline, data: BaseData, index: tuple) -> dict[str,
     latents = model.initial_noise(0).expand_as(rows["latents"])
     model.scheduler.set_timesteps(_MEASURED_STEPS, device=model.device)
     for time in model.scheduler.timesteps:
-        output = model.predict(
-            latents, time.expand(len(latents)), tokens, condition, ones, ones
-        )
+        output = model.predict(latents, time.expand(len(latents)), tokens, condition, ones, ones)
         latents = model.scheduler.step(output, time, latents).prev_sample
     frames = to_frames(decode(model.vae, latents))
     truth = [data.shard.rgb[i] for i in zip(*index, strict=True)]

@@ -20,12 +20,21 @@ CLASSES = ("backdrop", "extension", "seen", "hidden")
 
 _FRONT_BACK = ((1, 2), (7, 9), (8, 10), (11, 13), (12, 14), (15, 17), (16, 18), (19, 21), (20, 22))
 _LEFT_RIGHT = (
-    ((3, 4), (5, 6), (7, 8), (9, 10), (11, 12), (13, 14), (15, 16), (17, 18), (19, 20), (21, 22))
-    + ((23, 24),)
-)
+    (3, 4),
+    (5, 6),
+    (7, 8),
+    (9, 10),
+    (11, 12),
+    (13, 14),
+    (15, 16),
+    (17, 18),
+    (19, 20),
+    (21, 22),
+) + ((23, 24),)
 _TWIN_PENALTY, _MIRROR_PENALTY = 6.0, 10.0
 _CONFIDENCE_BINS = 4.0
 _SEEN = 0.6
+_HEAD = 23
 _REACH, _AROUND, _OUTLINE, _SMOOTH, _GRAZE = 0.2, 0.1, 0.03, 0.02, 0.015
 """As shares of the picture's height."""
 
@@ -73,22 +82,32 @@ def reference_surface(iuv: np.ndarray) -> Surface:
 def _borrow(place: np.ndarray, distance: np.ndarray) -> Surface:
     """Let hidden points borrow from the front/back twin, the mirrored limb, and its twin.
 
-    Front and back, and left and right, run against each other in U.
+    Front and back run against each other in U, and so do left and right but for the head's.
     """
-    def flipped(a: np.ndarray) -> np.ndarray:
-        return a[:, ::-1]
+    no_twin = np.where(np.arange(25) == _TWIN, 1e3, 0)[:, None, None]
+    other_way = (np.arange(25) < _HEAD)[:, None, None]
+
+    def mirrored(values: np.ndarray) -> np.ndarray:
+        swapped = values[_MIRROR]
+        return np.where(other_way.reshape(-1, *[1] * (values.ndim - 1)), swapped[:, ::-1], swapped)
+
+    def twin(values: np.ndarray) -> np.ndarray:
+        return values[_TWIN][:, ::-1]
 
     choices = [
         (place, distance),
-        (flipped(place[_TWIN]), flipped(distance[_TWIN]) + _TWIN_PENALTY),
-        (flipped(place[_MIRROR]), flipped(distance[_MIRROR]) + _MIRROR_PENALTY),
-        (place[_MIRROR][_TWIN], distance[_MIRROR][_TWIN] + _MIRROR_PENALTY + _TWIN_PENALTY),
+        (twin(place), twin(distance) + no_twin + _TWIN_PENALTY),
+        (mirrored(place), mirrored(distance) + _MIRROR_PENALTY),
+        (
+            twin(mirrored(place)),
+            twin(mirrored(distance)) + no_twin + _MIRROR_PENALTY + _TWIN_PENALTY,
+        ),
     ]
     best = np.argmin([d for _, d in choices], 0)
     take = np.take_along_axis
     distances = take(np.stack([d for _, d in choices]), best[None], 0)[0]
     places = take(np.stack([p for p, _ in choices]), best[None, ..., None], 0)[0]
-    return Surface(places, distances)
+    return Surface(places.astype(np.float32), distances.astype(np.float32))
 
 
 def backdrop(image: np.ndarray, iuv: np.ndarray) -> np.ndarray:
@@ -106,7 +125,11 @@ def backdrop(image: np.ndarray, iuv: np.ndarray) -> np.ndarray:
 
 
 def warp(
-    image: np.ndarray, surface: Surface, iuv: np.ndarray, empty: np.ndarray, target: np.ndarray,
+    image: np.ndarray,
+    surface: Surface,
+    iuv: np.ndarray,
+    empty: np.ndarray,
+    target: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Carry `image` (H, W, 3) with its IUV into the pose `target` (H, W, 3), both uint8.
 

@@ -1,0 +1,152 @@
+"""Recipe: the small IUV network, trained on a mannequin shard."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from common.errors import InputError
+from common.files import file_hash, publish, write_json
+from common.poses import PARTS
+from common.progress import track
+from common.training import Batch, TrainingSettings, resume_folder, train, write_curves
+from densepose_prep.augment import augmented, degraded
+from densepose_prep.network import LABELS, IuvNetwork, of_label, split_outputs, to_picture
+
+_UV_WEIGHT, _DICE_WEIGHT = 4.0, 0.5
+_MEASURED_FRAMES = 128
+
+
+class IuvProblem(nn.Module):
+    """Cross entropy and soft Dice over the parts, L1 of U and V in the true part's channel."""
+
+    def __init__(self, network: IuvNetwork):
+        super().__init__()
+        self.network = network.to(memory_format=torch.channels_last)
+
+    def forward(self, batch: Batch) -> Tensor:
+        labels, uv = batch["labels"], batch["uv"]
+        logits, u, v = split_outputs(self.network(to_picture(batch["frames"])).float())
+        body = labels > 0
+        chosen = torch.stack([of_label(u, labels), of_label(v, labels)], 1)
+        wrong = (chosen - uv).abs().sum(1)[body].sum() / body.sum().clamp_min(1)
+        cross = F.cross_entropy(logits, labels)
+        return cross + _DICE_WEIGHT * soft_dice(logits, labels) + _UV_WEIGHT * wrong
+
+
+def soft_dice(logits: Tensor, labels: Tensor) -> Tensor:
+    """1 − mean soft Dice of the labels that occur in the batch (Milletari et al. 2016)."""
+    shares = logits.softmax(1)
+    truth = F.one_hot(labels, LABELS).permute(0, 3, 1, 2)
+    both = (shares * truth).sum((0, 2, 3))
+    total = shares.sum((0, 2, 3)) + truth.sum((0, 2, 3))
+    present = truth.sum((0, 2, 3)) > 0
+    return 1 - (2 * both[present] / total[present]).mean()
+
+
+def open_shard(folder: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Frames and IUV (N, H, W, 3) uint8 of a shard, memory-mapped."""
+    try:
+        rgb, iuv = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("rgb", "iuv"))
+        return rgb.reshape(-1, *rgb.shape[3:]), iuv.reshape(-1, *iuv.shape[3:])
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{folder} is not a shard ({error})", "make one with: python -m mannequin dataset"
+        ) from None
+
+
+def train_iuv(data: Path, validation: Path, out: Path, settings: TrainingSettings) -> None:
+    """Train on the shard `data`; write a diffusers folder with the curve to `out`."""
+    rgb, iuv = open_shard(data)
+    held_out = open_shard(validation)
+    torch.manual_seed(settings.seed)
+    network = IuvNetwork(*rgb.shape[1:3])
+
+    def draw(generator: torch.Generator) -> Batch:
+        seed = int(torch.randint(2**62, (1,), generator=generator))
+        random = np.random.default_rng(seed)
+        index = random.integers(0, len(rgb), settings.batch_size)
+        pairs = [augmented(np.array(rgb[i]), np.array(iuv[i]), random) for i in index]
+        frames, maps = (torch.from_numpy(np.stack(part)) for part in zip(*pairs, strict=True))
+        return {
+            "frames": frames.permute(0, 3, 1, 2),
+            "labels": maps[..., 0].long(),
+            "uv": maps[..., 1:].permute(0, 3, 1, 2).float() / 255,
+        }
+
+    some = np.linspace(0, len(held_out[0]) - 1, _MEASURED_FRAMES).astype(int)
+    history = train(
+        IuvProblem(network),
+        draw,
+        settings,
+        resume_folder(out),
+        label="iuv network",
+        inputs={"data": file_hash(data / "meta.json")},
+        evaluate=lambda: summary(confusion(network, held_out[0][some], held_out[1][some])),
+    )
+    with publish(out) as partial:
+        network.half().save_pretrained(partial)
+        write_curves(history, partial / "training")
+
+
+Confusion = tuple[np.ndarray, np.ndarray]
+"""Counts (25, 25) true × found, and summed |ΔU|, |ΔV| (2,) where the part is right."""
+
+
+@torch.no_grad()
+def confusion(network: IuvNetwork, rgb: np.ndarray, iuv: np.ndarray, batch: int = 16) -> Confusion:
+    """Compare the network with the truth on frames and IUV (N, H, W, 3) uint8."""
+    device = next(network.parameters()).device
+    counts, wrong = np.zeros((LABELS, LABELS), np.int64), np.zeros(2)
+    for start in range(0, len(rgb), batch):
+        frames = torch.from_numpy(np.array(rgb[start : start + batch])).permute(0, 3, 1, 2)
+        truth = np.array(iuv[start : start + batch])
+        logits, u, v = split_outputs(network(to_picture(frames.to(device))).float())
+        labels = logits.argmax(1)
+        uv = torch.stack([of_label(u, labels), of_label(v, labels)], -1).clamp(0, 1).cpu().numpy()
+        found = labels.cpu().numpy()
+        cell = truth[..., 0].astype(np.int64) * LABELS + found
+        counts += np.bincount(cell.ravel(), minlength=LABELS**2).reshape(LABELS, LABELS)
+        right = (truth[..., 0] == found) & (found > 0)
+        wrong += np.abs(uv[right] - truth[..., 1:][right] / 255).sum(0)
+    return counts, wrong
+
+
+def part_iou(counts: np.ndarray) -> np.ndarray:
+    """Intersection over union of the 24 parts from one confusion matrix (25, 25)."""
+    right = np.diag(counts)
+    return (right / np.maximum(1, counts.sum(0) + counts.sum(1) - right))[1:]
+
+
+def summary(result: Confusion) -> dict[str, float]:
+    """Mean part IoU, silhouette IoU, mean |ΔU|, |ΔV| where the part is right."""
+    counts, wrong = result
+    right = max(1, np.diag(counts)[1:].sum())
+    body = counts[1:, 1:].sum()
+    return {
+        "part_iou": float(part_iou(counts).mean()),
+        "silhouette_iou": float(body / max(1, counts.sum() - counts[0, 0])),
+        "u_error": float(wrong[0] / right),
+        "v_error": float(wrong[1] / right),
+    }
+
+
+def evaluate_iuv(weights: Path, data: Path, out: Path, seed: int) -> None:
+    """Figures of a trained network on a shard, clean and degraded, to a JSON file."""
+    network = IuvNetwork.from_pretrained(weights).float().eval()
+    rgb, iuv = open_shard(data)
+    random = np.random.default_rng(seed)
+    noisy = np.stack([degraded(np.array(frame), random) for frame in track(rgb, "degrading")])
+    figures = {"data": json.loads((data / "meta.json").read_text())["split"], "frames": len(rgb)}
+    for name, frames in (("clean", rgb), ("degraded", noisy)):
+        result = confusion(network, frames, iuv)
+        per_part = part_iou(result[0])
+        figures[name] = summary(result) | {
+            "per_part": {str(p + 1): round(float(per_part[p]), 4) for p in range(PARTS)}
+        }
+    write_json(out, figures)

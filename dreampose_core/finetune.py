@@ -1,0 +1,123 @@
+"""Subject finetuning: UNet and adapter, then the VAE decoder (DreamPose, section 4.3).
+
+A subject's folder holds changed components only; zero steps change nothing and leave an empty
+one, so that the base is used as it is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from common.files import folder_hash, publish, write_json
+from common.training import (
+    Batch,
+    History,
+    TrainingSettings,
+    resume_folder,
+    train,
+    write_curves,
+)
+from dreampose_core.denoising import DenoisingProblem, draw_noise
+from dreampose_core.model import load
+from dreampose_core.pixels import Autoencoder, decode, encode, to_tensor
+from dreampose_core.subject import encoded_pairs, jittered, read_clip
+
+FIGURES = "finetune.json"
+
+
+class DecoderProblem(nn.Module):
+    """Mean squared error between decoded and true frames; only the decoder is trained."""
+
+    def __init__(self, vae: Autoencoder):
+        super().__init__()
+        self.vae = vae.requires_grad_(False)
+        vae.decoder.requires_grad_(True)
+
+    def forward(self, batch: Batch) -> Tensor:
+        return F.mse_loss(decode(self.vae, batch["latents"]).float(), batch["images"])
+
+
+def _pick(pool: Batch, generator: torch.Generator, count: int) -> Batch:
+    index = torch.randint(0, len(next(iter(pool.values()))), (count,), generator=generator)
+    return {name: rows[index] for name, rows in pool.items()}
+
+
+def _publish(out: Path, history: History, settings: TrainingSettings, components: dict) -> None:
+    with publish(out) as partial:
+        partial.mkdir()
+        for name, component in components.items():
+            component.save_pretrained(partial / name)
+        if history:
+            write_curves(history, partial)
+        write_json(partial / FIGURES, {"settings": asdict(settings), "changed": list(components)})
+
+
+def _inputs(base: Path, frames: Path, poses: Path) -> dict[str, str]:
+    return {"base": folder_hash(base), "frames": folder_hash(frames), "poses": folder_hash(poses)}
+
+
+def finetune_unet(
+    base: Path,
+    frames: Path,
+    poses: Path,
+    out: Path,
+    pairs: int,
+    dropout: float,
+    min_snr: float,
+    settings: TrainingSettings,
+) -> None:
+    """Finetune UNet and adapter to a subject's frames and poses folders; write both to `out`."""
+    model = load(str(base))
+    clip = read_clip(model, frames, poses)
+    history: History = []
+    if settings.steps:
+        pool = encoded_pairs(model, clip, pairs, settings.seed)
+        train_steps = model.scheduler.config.num_train_timesteps
+
+        def draw(generator: torch.Generator) -> Batch:
+            rows = _pick(pool, generator, settings.batch_size)
+            return rows | draw_noise(generator, rows["latents"], train_steps, dropout)
+
+        problem = DenoisingProblem(model, min_snr=min_snr)
+        history = train(
+            problem,
+            draw,
+            settings,
+            resume_folder(out),
+            label="finetune unet",
+            inputs=_inputs(base, frames, poses),
+        )
+    changed = {"unet": model.unet, "adapter": model.adapter} if settings.steps else {}
+    _publish(out, history, settings, changed)
+
+
+def finetune_vae(
+    base: Path, frames: Path, poses: Path, out: Path, pairs: int, settings: TrainingSettings
+) -> None:
+    """Finetune the VAE's decoder to a subject's frames; write the VAE to `out`."""
+    model = load(str(base))
+    clip = read_clip(model, frames, poses)
+    history: History = []
+    if settings.steps:
+        random = np.random.default_rng(settings.seed)
+        chosen = random.integers(0, len(clip.frames), pairs)
+        moved = [jittered(clip.frames[i], clip.iuv[i], random)[0] for i in chosen]
+        images = to_tensor(np.stack(moved))
+        with torch.no_grad():
+            latents = torch.cat([encode(model.vae, part) for part in images.split(4)])
+        pool = {"images": images, "latents": latents}
+        history = train(
+            DecoderProblem(model.vae),
+            lambda generator: _pick(pool, generator, settings.batch_size),
+            settings,
+            resume_folder(out),
+            label="finetune vae",
+            inputs=_inputs(base, frames, poses),
+        )
+    _publish(out, history, settings, {"vae": model.vae} if settings.steps else {})
