@@ -23,7 +23,7 @@ from common.errors import InputError
 from common.files import file_hash, write_json
 from tasks import graph
 from tasks.bridge import StageRun
-from tasks.workspace import ROOMS
+from tasks.workspace import HOME, ROOMS
 
 RECORDS, CACHE = Path("data/lineage"), Path(".dvc/cache/files/md5")
 Record = dict[str, Any]
@@ -115,7 +115,7 @@ def _git(*arguments: str) -> str | None:
 
 
 def _environment() -> dict[str, Any]:
-    lock = Path("requirements.lock")
+    lock = HOME / "requirements.txt"
     return {
         "requirements": file_hash(lock) if lock.exists() else None,
         "python": platform.python_version(),

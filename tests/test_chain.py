@@ -1,0 +1,97 @@
+"""The owner's real case, end to end: `animate` on two files through Prefect and DVC.
+
+The `tiny` preset in a workspace of its own. One test in order, because each call goes on from
+the one before.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tasks import graph, workspace
+
+STAGES = set(graph.stages())
+
+
+def python(*arguments: object, cwd: Path = workspace.HOME) -> str:
+    """Run a Python program as in an activated environment; returns what it printed."""
+    command = [sys.executable, *map(str, arguments)]
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        command, cwd=cwd, env={**os.environ, "PATH": path}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory) -> Path:
+    """A photo, a clip of another person and the true answer, named as users name files."""
+    folder = tmp_path_factory.mktemp("files")
+    for name, subject in (("truth", 200_000), ("My walk (1)", 200_001)):
+        frames = folder / f"{subject}"
+        seed = ("--subject", subject, "--frames", 4)
+        out = ("--out-frames", frames, "--out-poses", folder / "poses")
+        python("-m", "mannequin", "clip", *out, *seed)
+        out = folder / f"{name}.mp4"
+        python("-m", "dreampose_core", "assemble", "--samples", frames, "--out", out)
+    shutil.copyfile(folder / "200000/000000.png", folder / "Anna's photo.png")
+    return folder
+
+
+def animate(place: Path, files: Path, out: str, *options: str) -> tuple[str, set[str]]:
+    """Run the command in a workspace; returns its text and the stages that ran."""
+    pair = (files / "Anna's photo.png", files / "My walk (1).mp4")
+    given = ("--truth", files / "truth.mp4", "--max-frames", "3", "-o", files / out)
+    text = python("-m", "flows", "animate", *pair, *given, *options, cwd=place)
+    rows = re.findall(r"^([a-z-]+) +[a-z0-9-]+ +(ran|unchanged|restored) +[\d.]+$", text, re.M)
+    assert {stage for stage, _ in rows} == STAGES
+    return text, {stage for stage, outcome in rows if outcome == "ran"}
+
+
+@pytest.mark.slow
+def test_a_photo_and_a_clip_become_a_video(files, tmp_path):
+    place = tmp_path / "workspace"
+    workspace.create(place, "tiny")
+
+    text, ran = animate(place, files, "first.mp4", "--sheet", str(files / "sheet.png"))
+    (video,) = (place / "data/videos").iterdir()
+    assert ran == STAGES
+    assert (files / "first.mp4").read_bytes() == video.read_bytes()
+    assert (files / "sheet.png").stat().st_size
+    assert "Anna's photo.png" in text
+    assert "My walk (1).mp4" in text
+
+    begin = time.monotonic()
+    text, ran = animate(place, files, "second.mp4")
+    assert time.monotonic() - begin < 10
+    assert not ran
+    assert "Nothing had to be done" in text
+    assert (files / "second.mp4").read_bytes() == video.read_bytes()
+
+    text, ran = animate(place, files, "third.mp4", "--s1", "5")
+    assert ran == {"sample", "assemble", "evaluate"}
+    assert (files / "third.mp4").read_bytes() != video.read_bytes()
+
+    text = python("-m", "flows", "lineage", files / "first.mp4", cwd=place)
+    assert "--s1 2.0" in text
+    text = python("-m", "flows", "lineage", files / "third.mp4", cwd=place)
+    assert "--s1 2.0" in text
+    assert "--s1 5.0" in text
+
+    elsewhere = tmp_path / "elsewhere"
+    workspace.create(elsewhere, "tiny")
+    shutil.copyfile(place / "data/catalog.yaml", elsewhere / "data/catalog.yaml")
+    shutil.copytree(place / "data/raw", elsewhere / "data/raw")
+    ends = [f"{stage}@{video.stem}" for stage in ("assemble", "evaluate")]
+    python("-m", "dvc", "repro", "--quiet", *ends, cwd=elsewhere)
+    assert (elsewhere / f"data/videos/{video.name}").read_bytes() == video.read_bytes()
+    recorded = graph.read_yaml(place / "dvc.lock")["stages"]
+    for stage, entry in graph.read_yaml(elsewhere / "dvc.lock")["stages"].items():
+        assert recorded[stage]["outs"] == entry["outs"], stage
