@@ -1,11 +1,15 @@
-"""Workspaces for tests."""
+"""Workspaces for tests, and no deadlines: a busy machine is no failure."""
 
 from collections.abc import Callable
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tasks import workspace
+
+hypothesis.settings.register_profile("patient", deadline=None)
+hypothesis.settings.load_profile("patient")
 
 
 @pytest.fixture

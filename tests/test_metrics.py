@@ -1,6 +1,7 @@
 """The figures against values worked out by hand, and what must hold for any pictures."""
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -14,6 +15,15 @@ from dreampose_core import metrics
 
 pictures = arrays(np.uint8, (16, 12, 3))
 clips = arrays(np.uint8, (3, 16, 12, 3))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """Pictures this small only lose by more, above all on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def noise(seed: int, *shape: int) -> np.ndarray:
