@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from common import frames as frames_format
 from common.errors import InputError
@@ -23,15 +25,30 @@ _PREVIEW_FRAMES = 8
 def iuv_image(image: Detections, person: int, size: Size) -> np.ndarray:
     """IUV uint8 (H, W, 3) of one person, pasted at (int(x0), int(y0)); U, V clamped to [0, 1]."""
     result = image.results[person]
+    labels, uv = result.labels.numpy(), result.uv.numpy().clip(0, 1)
+    pasted = np.concatenate([labels[None], np.rint(uv * 255) * (labels > 0)]).astype(np.uint8)
     x, y = (int(value) for value in image.boxes[person, :2])
     canvas = np.zeros((*size, 3), np.uint8)
-    x, y = max(0, x), max(0, y)
-    labels = result.labels.numpy()[: size[0] - y, : size[1] - x]
-    uv = result.uv.numpy()[:, : labels.shape[0], : labels.shape[1]].clip(0, 1)
-    target = canvas[y : y + labels.shape[0], x : x + labels.shape[1]]
-    target[..., 0] = labels
-    target[..., 1:] = np.rint(uv * 255).transpose(1, 2, 0) * (labels > 0)[..., None]
+    target = canvas[max(0, y) : y + labels.shape[0], max(0, x) : x + labels.shape[1]]
+    inside = pasted[:, max(0, -y) :, max(0, -x) :][:, : target.shape[0], : target.shape[1]]
+    target[:] = inside.transpose(1, 2, 0)
     return canvas
+
+
+def in_order(images: Sequence[Detections]) -> list[Detections]:
+    """The images by the last number in their file names; a dump is in directory order.
+
+    Raises ValueError where a name has no number, or two have the same.
+    """
+    numbered = {}
+    for image in images:
+        numbers = re.findall(r"\d+", Path(image.file_name).stem)
+        if not numbers:
+            raise ValueError(f"the name {image.file_name} has no frame number")
+        if int(numbers[-1]) in numbered:
+            raise ValueError(f"two images have the number {int(numbers[-1])}")
+        numbered[int(numbers[-1])] = image
+    return [numbered[number] for number in sorted(numbered)]
 
 
 def largest(image: Detections) -> int | None:
@@ -60,6 +77,25 @@ def clip_crop(boxes: Sequence[tuple], size: Size) -> tuple[int, int, int, int]:
     )
 
 
+def matched(
+    images: Sequence[Detections], count: int, size: Size, dump: Path, frames: Path
+) -> list[Detections]:
+    """The dump's images in the order of the frames. Raises InputError where they do not fit."""
+    remedy = f"make the dump from {frames}"
+    try:
+        ordered = in_order(images)
+    except ValueError as error:
+        raise InputError(f"{dump} cannot be put in order: {error}", remedy) from None
+    if len(ordered) != count:
+        raise InputError(f"{dump} has {len(ordered)} images for {count} frames", remedy)
+    for image in ordered:
+        if len(image.boxes) and (image.boxes.amax(0)[2:] > torch.tensor(size[::-1]) + 1).any():
+            raise InputError(
+                f"{dump} has a box outside the {size[1]}×{size[0]} frame {image.file_name}", remedy
+            )
+    return ordered
+
+
 def reformat(dump: Path, frames: Path, out: Path, person: str, preview: Path | None) -> None:
     """Write the poses folder of a dump; gaps take their nearest neighbour's pose, flagged.
 
@@ -68,11 +104,7 @@ def reformat(dump: Path, frames: Path, out: Path, person: str, preview: Path | N
     images, origin = read_dump(dump)
     info = frames_format.read_info(frames)
     paths = frame_paths(frames)
-    by_name = {Path(image.file_name).name: image for image in images}
-    unknown = [path.name for path in paths if path.name not in by_name]
-    if unknown:
-        raise InputError(f"{dump} says nothing of {unknown[0]}", f"make it from {frames}")
-    ordered = [by_name[path.name] for path in paths]
+    ordered = matched(images, len(paths), info.size, dump, frames)
     choose = {"largest": largest}[person]
     chosen = [choose(image) for image in ordered]
     present = [index for index, found in enumerate(chosen) if found is not None]

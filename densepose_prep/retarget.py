@@ -1,15 +1,16 @@
 """The retarget stage: driving poses into the subject's frame.
 
 The driving person may stand elsewhere or be taller than the subject: scale and position are
-matched (standing height, line of the feet, middle), so that the video keeps the subject's size
-and framing.
+matched (standing height, line of the feet, middle), so that the video keeps the size and framing
+of the subject's picture. Where one of them is cut off, head and hip take the place of the feet.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal, get_args
 
 import cv2
 import numpy as np
@@ -18,6 +19,7 @@ from common.errors import InputError
 from common.files import publish
 from common.images import Fit, Size
 from common.poses import (
+    PARTS,
     Box,
     FramePose,
     part_box,
@@ -29,18 +31,54 @@ from common.poses import (
 )
 from densepose_prep.reformat import clip_crop
 
+_TORSO, _FEET, _HEAD = (1, 2), (5, 6), (23, 24)
+_SEEN = 0.5
+"""Share of a clip's frames that must show a span for a stance to rest on it."""
+
+Span = Literal["to the feet", "to the hip", "whole"]
+
 
 @dataclass(frozen=True)
 class Stance:
-    """How a person stands in a clip, in pixels: height, the feet's line, the middle's column."""
+    """How a person stands in a clip, in pixels: height, the lower end's line, the middle."""
 
     height: float
-    feet: float
+    floor: float
     middle: float
 
 
+def spans(iuv: np.ndarray) -> dict[Span, Box]:
+    """The person of one frame from the head down, as far as it is seen; "whole" is the plain box.
+
+    Raised or stretched arms widen only the last: x0, x1 are the torso's sides, y0 the crown.
+    """
+    box, torso, head, feet = (
+        part_box(iuv * np.isin(iuv[..., :1], parts))
+        for parts in (range(1, PARTS + 1), _TORSO, _HEAD, _FEET)
+    )
+    found: dict[Span, Box] = {"whole": box} if box else {}
+    if torso and head:
+        found["to the hip"] = (torso[0], head[1], torso[2], torso[3])
+        if feet:
+            found["to the feet"] = (torso[0], head[1], torso[2], box[3])
+    return found
+
+
+def comparable(
+    driving: Sequence[dict[Span, Box]], subject: Sequence[dict[Span, Box]]
+) -> tuple[list[Box], list[Box]]:
+    """The longest span that most frames of both clips show, for each clip."""
+    for name in get_args(Span):
+        first, second = (
+            [frame[name] for frame in clip if name in frame] for clip in (driving, subject)
+        )
+        if len(first) >= _SEEN * len(driving) and len(second) >= _SEEN * len(subject):
+            break
+    return first, second
+
+
 def stance(boxes: Sequence[Box]) -> Stance:
-    """The stance of a clip's boxes: medians, the height's over the tallest third of the frames."""
+    """The stance of a clip's spans: medians, the height's over the tallest third of the frames."""
     x0, y0, x1, y1 = np.array(boxes).T
     heights = np.sort(y1 - y0)
     tall = heights[-max(1, len(heights) // 3) :]
@@ -53,7 +91,7 @@ def alignment(driving: Stance, subject: Stance) -> np.ndarray:
     return np.array(
         [
             [scale, 0, subject.middle - scale * driving.middle],
-            [0, scale, subject.feet - scale * driving.feet],
+            [0, scale, subject.floor - scale * driving.floor],
         ]
     )
 
@@ -75,18 +113,26 @@ def moved(iuv: np.ndarray, matrix: np.ndarray, size: Size) -> np.ndarray:
 def retarget(poses: Path, subject: Path, out: Path, mode: str) -> None:
     """Write the render's poses folder, of the subject's frame size.
 
-    Raises InputError for mixed charts and where the moved person leaves the frame entirely.
+    The subject's stance is that of its first picture, the one that is rendered. Raises InputError
+    for mixed charts and where the moved person leaves the frame entirely.
     """
     driving_info, subject_info = read_info(poses), read_info(subject)
     require_chart(driving_info.chart, subject_info.chart, str(poses))
     size = subject_info.size
+    paths = pose_paths(poses)
     if mode == "align":
-        boxes = [frame.box for frame in driving_info.frames if frame.box]
-        matrix = alignment(stance(boxes), stance([subject_info.frames[0].box]))
+        driving = [spans(read_iuv(path)) for path in paths]
+        stances = comparable(driving, [spans(read_iuv(pose_paths(subject)[0]))])
+        if not all(stances):
+            raise InputError(f"{poses} or {subject} shows nobody", "make the poses again")
+        matrix = alignment(*map(stance, stances))
     else:
         matrix = letterbox(driving_info.size, size)
-    iuvs = [moved(read_iuv(path), matrix, size) for path in pose_paths(poses)]
-    boxes = [part_box(iuv) for iuv in iuvs]
+
+    def images() -> Iterator[np.ndarray]:
+        return (moved(read_iuv(path), matrix, size) for path in paths)
+
+    boxes = [part_box(iuv) for iuv in images()]
     if not any(boxes):
         raise InputError(
             f"the person of {poses} lies outside the subject's frame",
@@ -98,4 +144,4 @@ def retarget(poses: Path, subject: Path, out: Path, mode: str) -> None:
     ]
     info = replace(driving_info, frames=frames, crop=clip_crop([b for b in boxes if b], size))
     with publish(out) as partial:
-        write_poses(partial, iuvs, info)
+        write_poses(partial, images(), info)
