@@ -192,9 +192,9 @@ def _writable(path: Path, suffix: str) -> Path:
     path = path.absolute()
     if path.suffix.lower() != suffix or path.is_dir():
         raise InputError(f"{path} cannot be the output", f"give a file name that ends in {suffix}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if not os.access(path.parent, os.W_OK):
-        raise InputError(f"{path.parent} cannot be written to", "give another place")
+    nearest = next(folder for folder in path.parents if folder.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
+        raise InputError(f"nothing can be written to {nearest}", "give another place")
     return path
 
 

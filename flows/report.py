@@ -33,13 +33,19 @@ class Board:
         self.running: Address | None = None
         self.begin = 0.0
         self.progress: dict[str, Any] = {}
+        self.state = ""
 
     def __call__(self, event: events.Event) -> None:
         match event:
             case events.Started(address):
                 self.running, self.begin, self.progress = address, time.monotonic(), {}
+                self.state = "starting"
             case events.Advanced(_, progress):
                 self.progress = progress
+            case events.Waiting(address, reason):
+                self.state = f"waiting: {reason}"
+                if not console.is_terminal:
+                    console.print(f"{address}: {self.state}", markup=False)
             case events.Finished(run):
                 self.running, self.runs[run.address] = None, run
                 if not console.is_terminal:
@@ -54,7 +60,7 @@ class Board:
 
     def _bar(self) -> Table | str:
         if not self.progress:
-            return "starting"
+            return escape(self.state)
         done, total = self.progress["done"], self.progress["total"]
         grid = Table.grid(padding=(0, 1))
         bar = ProgressBar(total=total, completed=done, width=20)

@@ -27,11 +27,19 @@ class Advanced:
 
 
 @dataclass(frozen=True)
+class Waiting:
+    """Another process holds the stage; it is tried again."""
+
+    address: Address
+    reason: str
+
+
+@dataclass(frozen=True)
 class Finished:
     run: StageRun
 
 
-Event = Started | Advanced | Finished
+Event = Started | Advanced | Waiting | Finished
 listeners: list[Callable[[Event], None]] = []
 
 

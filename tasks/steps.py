@@ -43,7 +43,11 @@ def step(stage: str) -> Task[[str], StageRun]:
     def run(item: str) -> StageRun:
         address = Address(stage, item)
         events.tell(events.Started(address))
-        done = run_stage(address, _Reporter(address))
+        try:
+            done = run_stage(address, _Reporter(address))
+        except StageBusyError as error:
+            events.tell(events.Waiting(address, error.problem))
+            raise
         lineage.record([done])
         events.tell(events.Finished(done))
         return done

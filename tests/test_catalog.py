@@ -1,8 +1,6 @@
 """The catalog: keys, overrides, references, damage, many writers."""
 
 import re
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -124,8 +122,3 @@ def test_many_writers_lose_nothing(here):
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(add, range(40)))
     assert len(catalog.load().sources) == 40
-
-
-def test_nothing_here_needs_torch(here):
-    code = "import sys, flows.cli, flows.animate; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], cwd=workspace.HOME).returncode == 0

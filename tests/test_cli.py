@@ -1,0 +1,110 @@
+"""The `dreampose` command: what it refuses, and how files are taken in."""
+
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+
+from common.errors import InputError
+from flows import cli
+from tasks import catalog, inputs, workspace
+
+
+@pytest.fixture
+def here(toy):
+    folder = toy("stages: {}\n")
+    (folder / "data").mkdir()
+    (folder / "presets").symlink_to(workspace.HOME / "presets")
+    (folder / "params.yaml").write_text("mine: 1\n")
+    catalog.CATALOG.write_text(catalog.text(catalog.Catalog()))
+    cv2.imwrite("photo.png", np.full((64, 48, 3), 90, np.uint8))
+    (folder / "text.mp4").write_text("not a clip")
+    (folder / "empty.mp4").touch()
+    return folder
+
+
+def dreampose(monkeypatch, *arguments: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["dreampose", *arguments])
+    return cli.main()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "what"),
+    [
+        (["photo.png", "nowhere.mp4", "-o", "o.mp4"], "nowhere.mp4"),
+        (["photo.png", "text.mp4", "-o", "o.mp4"], "text.mp4"),
+        (["photo.png", "empty.mp4", "-o", "o.mp4"], "empty.mp4"),
+        (["nowhere.png", "photo.png", "-o", "o.mp4"], "nowhere.png"),
+        (["data", "photo.png", "-o", "o.mp4"], "folder"),
+        (["photo.png", "photo.png", "-o", "o.avi"], "ends in .mp4"),
+        (["photo.png", "photo.png", "-o", "photo.png/o.mp4"], "nothing can be written"),
+        (["photo.png", "text.mp4", "-o", "new/o.mp4"], "text.mp4"),
+        (["photo.png", "photo.png", "-o", "o.mp4", "--sheet", "s.pdf"], "ends in .png"),
+        (["photo.png", "photo.png", "-o", "o.mp4", "--truth", "text.mp4"], "text.mp4"),
+    ],
+)
+def test_bad_input_is_one_line_and_changes_nothing(here, monkeypatch, capfd, arguments, what):
+    before = sorted(path.name for path in here.rglob("*"))
+    assert dreampose(monkeypatch, "animate", *arguments) == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    assert what in line
+    assert sorted(path.name for path in here.rglob("*")) == before
+
+
+def test_the_same_bytes_are_taken_in_once(here):
+    key, path = inputs.take_in(here / "photo.png")
+    assert path == f"data/raw/{key}/source.png"
+    odd = here / "Ünï $(id); 'x' (1).PNG"
+    odd.write_bytes((here / "photo.png").read_bytes())
+    assert inputs.take_in(odd) == (key, path)
+    assert (here / f"{path}.dvc").exists()
+
+
+def test_any_name_is_taken_in(here):
+    odd = here / "-- Ünï $(id); 'x' (1).P N G"
+    odd.write_bytes((here / "photo.png").read_bytes())
+    key, path = inputs.take_in(odd)
+    assert key.startswith("uni-id-x-1-")
+    assert path == f"data/raw/{key}/source"
+
+
+def test_a_preset_replaces_the_parameters_and_keeps_the_users_own(here, monkeypatch, capsys):
+    assert dreampose(monkeypatch, "use", "tiny") == 0
+    tiny = (here / "presets/tiny.yaml").read_bytes()
+    assert (here / "params.yaml").read_bytes() == tiny
+    (kept,) = (here / "data").glob("params-*.yaml")
+    assert kept.read_text() == "mine: 1\n"
+    assert dreampose(monkeypatch, "use", "mini") == 0
+    assert list((here / "data").glob("params-*.yaml")) == [kept]
+    assert dreampose(monkeypatch, "use", "huge") == 2
+
+
+def test_an_empty_workspace_is_listed(here, monkeypatch, capsys):
+    assert dreampose(monkeypatch, "list") == 0
+    assert dreampose(monkeypatch, "status") == 0
+    assert "up to date" in capsys.readouterr().out
+
+
+def test_a_damaged_catalog_is_named(here, monkeypatch, capfd):
+    catalog.CATALOG.write_text("sources: [")
+    assert dreampose(monkeypatch, "list") == 2
+    assert "data/catalog.yaml is damaged" in capfd.readouterr().err
+
+
+def test_the_command_imports_neither_torch_nor_prefect():
+    code = "import sys, flows.cli; sys.exit(bool({'torch', 'prefect', 'dvc'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], cwd=workspace.HOME).returncode == 0
+
+
+def test_the_flows_do_not_import_torch():
+    code = "import sys, flows.animate; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=workspace.HOME).returncode == 0
+
+
+def test_no_workspace_is_found_outside_of_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(workspace, "HOME", tmp_path)
+    with pytest.raises(InputError, match="no workspace"):
+        workspace.find(tmp_path)
