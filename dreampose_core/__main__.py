@@ -137,7 +137,9 @@ class FinetuneUnet(Training):
     pairs: int = 24
     """reference and target pairs that are encoded and trained on"""
     dropout: float = 0.05
-    """share of samples that lose the image, the pose, or both"""
+    """share of samples that lose the image; as many lose the pose, as many both"""
+    time_power: float = 1.0
+    """1 draws time steps evenly; more draws noisy ones more often"""
     min_snr: float = 0.0
     """gamma of min-SNR weighting; 0 for none"""
 
@@ -145,7 +147,8 @@ class FinetuneUnet(Training):
         from dreampose_core.finetune import finetune_unet
 
         finetune_unet(
-            self.base, self.frames, self.poses, self.out, self.pairs, self.dropout, self.min_snr,
+            self.base, self.frames, self.poses, self.out, self.pairs, self.dropout, self.time_power,
+            self.min_snr,
             self.settings(),
         )  # fmt: skip
 
@@ -269,7 +272,9 @@ class TrainBase(Training):
     validation_encoded: Path
     out: Path
     dropout: float = 0.05
-    """share of samples that lose the image, the pose, or both"""
+    """share of samples that lose the image; as many lose the pose, as many both"""
+    time_power: float = 1.0
+    """1 draws time steps evenly; more draws noisy ones more often"""
 
     def run(self) -> None:
         from dreampose_core.train_base import train_base
@@ -283,6 +288,7 @@ class TrainBase(Training):
             self.validation_encoded,
             self.out,
             self.dropout,
+            self.time_power,
             self.settings(),
         )
 

@@ -68,20 +68,28 @@ class DenoisingProblem(nn.Module):
 
 
 def draw_noise(
-    generator: torch.Generator, latents: Tensor, train_steps: int, dropout: float
+    generator: torch.Generator,
+    latents: Tensor,
+    train_steps: int,
+    *,
+    dropout: float,
+    time_power: float,
 ) -> Batch:
     """The random part of a batch for latents (B, C, h, w).
 
     Image alone, pose alone and both are dropped with probability `dropout` each, per sample.
+    Time steps are T·(1 − u^`time_power`) for even u: 1 draws them evenly, more draws noisy ones
+    more often, which few-step sampling needs most.
     """
     count = len(latents)
+    late = 1 - torch.rand(count, generator=generator) ** time_power
     lot = torch.rand(count, generator=generator)
     no_image = (lot < dropout) | (lot >= 2 * dropout) & (lot < 3 * dropout)
     no_pose = (lot >= dropout) & (lot < 3 * dropout)
     return {
         "latents": latents,
         "noise": torch.randn(latents.shape, generator=generator),
-        "time": torch.randint(0, train_steps, (count,), generator=generator),
+        "time": (late * train_steps).long().clamp(max=train_steps - 1),
         "image": (~no_image).float(),
         "pose": (~no_pose).float(),
     }

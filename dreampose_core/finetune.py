@@ -69,6 +69,7 @@ def finetune_unet(
     out: Path,
     pairs: int,
     dropout: float,
+    time_power: float,
     min_snr: float,
     settings: TrainingSettings,
 ) -> None:
@@ -82,7 +83,9 @@ def finetune_unet(
 
         def draw(generator: torch.Generator) -> Batch:
             rows = _pick(pool, generator, settings.batch_size)
-            return rows | draw_noise(generator, rows["latents"], train_steps, dropout)
+            return rows | draw_noise(
+                generator, rows["latents"], train_steps, dropout=dropout, time_power=time_power
+            )
 
         problem = DenoisingProblem(model, min_snr=min_snr)
         history = train(

@@ -110,6 +110,7 @@ def train_base(
     validation_encoded: Path,
     out: Path,
     dropout: float,
+    time_power: float,
     settings: TrainingSettings,
 ) -> None:
     """Train UNet, adapter and image encoder together; write a whole model folder to `out`."""
@@ -134,7 +135,13 @@ def train_base(
     def draw(generator: torch.Generator) -> Batch:
         rows = train_data.rows(*train_data.pick(generator, settings.batch_size))
         rows["pixels"] = clip_pixels(rows.pop("pictures"), side)
-        return rows | draw_noise(generator, rows.pop("latents"), train_steps, dropout)
+        return rows | draw_noise(
+            generator,
+            rows.pop("latents"),
+            train_steps,
+            dropout=dropout,
+            time_power=time_power,
+        )
 
     measured = held_out.pick(random, _MEASURED_FRAMES)
     problem = DenoisingProblem(model, channel_weights=weights, train_image_encoder=True)
