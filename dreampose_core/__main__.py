@@ -293,6 +293,52 @@ class TrainBase(Training):
         )
 
 
+@dataclass(frozen=True, kw_only=True)
+class EvaluateBase:
+    """Recipe: figures of a small model on held-out subjects in a held-out motion."""
+
+    model: Path
+    data: Path
+    """shard of held-out subjects: photos from the first clip, poses and truth of the second"""
+    out: Path
+    subjects: int = 16
+    finetuned_subjects: int = 0
+    """so many are also finetuned to their photo"""
+    steps: int = 20
+    noise_scale: float = 1.0
+    seed: int = 0
+    finetune_steps: int = 80
+    finetune_rate: float = 1e-4
+    time_power: float = 1.0
+
+    def run(self) -> None:
+        from common.training import TrainingSettings
+        from dreampose_core.evaluate_base import evaluate_base
+        from dreampose_core.pipeline import Sampling
+
+        evaluate_base(
+            self.model, self.data, self.out, self.subjects, self.finetuned_subjects,
+            Sampling(self.steps, seed=self.seed, noise_scale=self.noise_scale),
+            TrainingSettings(self.finetune_steps, 8, self.finetune_rate, seed=self.seed),
+            self.time_power,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Promote:
+    """Recipe: make a trained model the shipped one."""
+
+    base: Path
+    decoder: Path
+    iuv: Path
+    out: Path
+
+    def run(self) -> None:
+        from dreampose_core.promote import promote
+
+        promote(**vars(self))
+
+
 VERBS = {
     "frames": Frames,
     "base": Base,
@@ -305,6 +351,8 @@ VERBS = {
     "train-decoder": TrainDecoder,
     "encode-shard": EncodeShard,
     "train-base": TrainBase,
+    "evaluate-base": EvaluateBase,
+    "promote": Promote,
 }
 
 if __name__ == "__main__":

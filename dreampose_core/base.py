@@ -8,6 +8,9 @@ from pathlib import Path
 from common.files import publish
 from dreampose_core.model import load
 
+_NOT_MODEL = ("iuv", "training", "*.md", "provenance.json")
+"""What the shipped folder holds beside the model."""
+
 
 def make_base(source: str, revision: str, seed: int, out: Path) -> None:
     """Write the model of `source` (folder, hub id, architecture file) to `out`.
@@ -17,6 +20,10 @@ def make_base(source: str, revision: str, seed: int, out: Path) -> None:
     model = load(source, revision or None, seed)
     with publish(out) as partial:
         if (Path(source) / "conditioning").is_dir():
-            shutil.copytree(source, partial, ignore=shutil.ignore_patterns("iuv", "*.md"))
+            shutil.copytree(
+                source,
+                partial,
+                ignore=shutil.ignore_patterns("iuv", "training", "*.md", "provenance.json"),
+            )
         else:
             model.save_pretrained(partial)

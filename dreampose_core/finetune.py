@@ -6,6 +6,7 @@ one, so that the base is used as it is.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -25,8 +26,9 @@ from common.training import (
 )
 from dreampose_core.denoising import DenoisingProblem, draw_noise
 from dreampose_core.model import load
+from dreampose_core.pipeline import DreamPosePipeline
 from dreampose_core.pixels import Autoencoder, decode, encode, to_tensor
-from dreampose_core.subject import encoded_pairs, jittered, read_clip
+from dreampose_core.subject import Clip, encoded_pairs, jittered, read_clip
 
 FIGURES = "finetune.json"
 
@@ -62,6 +64,32 @@ def _inputs(base: Path, frames: Path, poses: Path) -> dict[str, str]:
     return {"base": folder_hash(base), "frames": folder_hash(frames), "poses": folder_hash(poses)}
 
 
+def personalize(
+    model: DreamPosePipeline,
+    clip: Clip,
+    resume: Path,
+    settings: TrainingSettings,
+    *,
+    pairs: int,
+    dropout: float,
+    time_power: float,
+    min_snr: float = 0.0,
+    inputs: Mapping[str, str] | None = None,
+) -> History:
+    """Finetune the model's UNet and adapter to a subject's clip, in place."""
+    pool = encoded_pairs(model, clip, pairs, settings.seed)
+    train_steps = model.scheduler.config.num_train_timesteps
+
+    def draw(generator: torch.Generator) -> Batch:
+        rows = _pick(pool, generator, settings.batch_size)
+        return rows | draw_noise(
+            generator, rows["latents"], train_steps, dropout=dropout, time_power=time_power
+        )
+
+    problem = DenoisingProblem(model, min_snr=min_snr)
+    return train(problem, draw, settings, resume, label="finetune unet", inputs=inputs)
+
+
 def finetune_unet(
     base: Path,
     frames: Path,
@@ -78,22 +106,15 @@ def finetune_unet(
     clip = read_clip(model, frames, poses)
     history: History = []
     if settings.steps:
-        pool = encoded_pairs(model, clip, pairs, settings.seed)
-        train_steps = model.scheduler.config.num_train_timesteps
-
-        def draw(generator: torch.Generator) -> Batch:
-            rows = _pick(pool, generator, settings.batch_size)
-            return rows | draw_noise(
-                generator, rows["latents"], train_steps, dropout=dropout, time_power=time_power
-            )
-
-        problem = DenoisingProblem(model, min_snr=min_snr)
-        history = train(
-            problem,
-            draw,
-            settings,
+        history = personalize(
+            model,
+            clip,
             resume_folder(out),
-            label="finetune unet",
+            settings,
+            pairs=pairs,
+            dropout=dropout,
+            time_power=time_power,
+            min_snr=min_snr,
             inputs=_inputs(base, frames, poses),
         )
     changed = {"unet": model.unet, "adapter": model.adapter} if settings.steps else {}

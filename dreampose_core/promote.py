@@ -1,0 +1,41 @@
+"""Make a trained model the shipped one: whole, in half precision, with its provenance."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderDC
+
+from common.files import folder_hash, publish, write_json
+from dreampose_core.model import load
+
+_KEPT = ("README.md",)
+
+
+def promote(base: Path, decoder: Path, iuv: Path, out: Path) -> None:
+    """Compose base, trained decoder and IUV network into `out`; its model card stays."""
+    model = load(str(base))
+    model.register_modules(vae=AutoencoderDC.from_pretrained(decoder))
+    with publish(out) as partial:
+        model.to(dtype=torch.float16).save_pretrained(partial)
+        shutil.copytree(iuv, partial / "iuv", ignore=shutil.ignore_patterns("training"))
+        for name, folder in (("base", base), ("decoder", decoder), ("iuv", iuv)):
+            shutil.copytree(folder / "training", partial / "training" / name)
+        for part in (*partial.rglob("config.json"), partial / "model_index.json"):
+            config = json.loads(part.read_text())
+            config.pop("_name_or_path", None)
+            part.write_text(json.dumps(config, indent=2) + "\n")
+        sources = {"base": base, "decoder": decoder, "iuv": iuv}
+        write_json(
+            partial / "provenance.json",
+            {
+                name: {"folder": str(path), "md5": folder_hash(path)}
+                for name, path in sources.items()
+            },
+        )
+        for name in _KEPT:
+            if (out / name).exists():
+                shutil.copy(out / name, partial / name)
