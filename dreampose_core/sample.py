@@ -54,6 +54,14 @@ def load_subject(base: Path, unet: Path | None, vae: Path | None) -> DreamPosePi
     return model.to("cuda" if torch.cuda.is_available() else "cpu")
 
 
+def change_scheduler(own: SchedulerMixin, name: str) -> SchedulerMixin:
+    """The scheduler of that name with the noise levels of the model's own.
+
+    Latents are not clipped to [−1, 1], as DDIM's default for pixels would where `own` is silent.
+    """
+    return SCHEDULERS[name].from_config({"clip_sample": False, **own.config})
+
+
 def sample(
     base: Path,
     unet: Path | None,
@@ -72,7 +80,7 @@ def sample(
     """
     model = load_subject(base, unet, vae)
     if scheduler != "base":
-        model.scheduler = SCHEDULERS[scheduler].from_config(model.scheduler.config)
+        model.scheduler = change_scheduler(model.scheduler, scheduler)
     config = model.conditioning.config
     info, subject_info = poses_format.read_info(poses), poses_format.read_info(subject_poses)
     require_chart(info.chart, config.chart, str(poses))
@@ -91,7 +99,14 @@ def sample(
     iuvs = np.stack([fit.apply(read_iuv(path), labels=True) for path in pose_paths(poses)])
     pose = model.conditioning.pose(iuvs)
 
-    given = {"base": base, "unet": unet, "vae": vae, "frames": frames, "poses": poses}
+    given = {
+        "base": base,
+        "unet": unet,
+        "vae": vae,
+        "frames": frames,
+        "subject_poses": subject_poses,
+        "poses": poses,
+    }
     origin = {
         "parameters": {**asdict(settings), "scheduler": scheduler, "batch_size": batch_size},
         "crop": list(fit.crop),
