@@ -120,7 +120,8 @@ class Conditioning(ModelMixin, ConfigMixin):
     def prior_variance(self, condition: Condition) -> Tensor:
         """Error variance of the warped latents, (B, C, h, w), from the shares of the classes."""
         shares = condition.classes.unflatten(1, (len(CLASSES), 4)).mean(2)
-        parts = shares[:, :, None] * self.variance[None, :, :, None, None]
+        variance = self.variance.to(shares.device)  # training moves only what it trains
+        parts = shares[:, :, None] * variance[None, :, :, None, None]
         return parts.sum(1).clamp_min(_MIN_VARIANCE)
 
     def complete(
