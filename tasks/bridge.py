@@ -85,10 +85,16 @@ def run_stage(address: Address, listener: Listener | None = None) -> StageRun:
 
 
 def stale(addresses: Iterable[Address]) -> dict[str, Any]:
-    """The stages among these that DVC would run or restore, with its reasons; in one process."""
+    """The stages among these that DVC would run or restore, with its reasons; in one process.
+
+    Where another process is at work on one of them DVC cannot tell: all count as stale then.
+    """
+    names = list(dict.fromkeys(map(str, addresses)))
     with _scratch() as run_dir:
-        code = _dvc(["status", "--json", *dict.fromkeys(map(str, addresses))], run_dir)
+        code = _dvc(["status", "--json", *names], run_dir)
         log = (run_dir / "log.txt").read_text(encoding="utf-8")
+    if code and _is_busy(log):
+        return {name: ["another process is at work"] for name in names}
     if code:
         raise InputError(f"DVC cannot read this workspace: {_last_error(log)}", "run: dvc status")
     return json.loads(log[log.index("{") :])
@@ -177,10 +183,15 @@ def _error(address: Address, log: str, run_dir: Path) -> StageError:
         report = json.loads((run_dir / "error.json").read_text(encoding="utf-8"))
         return StageError(address, report["problem"], report["remedy"], report["code"])
     problem = _last_error(log)
-    kind = StageBusyError if "is busy" in log else StageError
+    kind = StageBusyError if _is_busy(log) else StageError
     return kind(address, problem, f"the whole output is in {run_dir / 'log.txt'}")
 
 
+def _is_busy(log: str) -> bool:
+    return "is busy, it is being blocked by" in log
+
+
 def _last_error(log: str) -> str:
-    errors = re.findall(r"ERROR: (.+)", log)
-    return errors[-1] if errors else "it ended without a word"
+    """The last thing DVC complained about, with its indented lines."""
+    errors = re.findall(r"ERROR: (.+(?:\n +.+)*)", log)
+    return " ".join(errors[-1].split()) if errors else "it ended without a word"

@@ -140,8 +140,9 @@ def test_the_stage_ends_with_the_caller(here, kind):
 def test_a_busy_stage_is_told_from_a_failed_one(here):
     process = _run_slow_elsewhere()
     try:
-        with pytest.raises(bridge.StageBusyError, match="busy"):
+        with pytest.raises(bridge.StageBusyError, match=r"busy.*PID \d+"):
             bridge.run_stage(Address("slow", "a"))
+        assert bridge.stale([Address("slow", "a")]) == {"slow@a": ["another process is at work"]}
         assert bridge.run_stage(Address("write", "b")).outcome == "ran"
     finally:
         os.kill(process.pid, signal.SIGINT)

@@ -9,7 +9,6 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -68,9 +67,7 @@ def test_a_photo_and_a_clip_become_a_video(files, tmp_path):
     assert "Anna's photo.png" in text
     assert "My walk (1).mp4" in text
 
-    begin = time.monotonic()
     text, ran = animate(place, files, "second.mp4")
-    assert time.monotonic() - begin < 10
     assert not ran
     assert "Nothing had to be done" in text
     assert (files / "second.mp4").read_bytes() == video.read_bytes()
