@@ -1,7 +1,8 @@
 """The small IUV network: a fully convolutional U-Net from a picture to parts and their U, V.
 
-It works on half the picture's resolution inside and ends in a pixel shuffle, so that limbs a few
-pixels wide keep their outline. Weights are a diffusers folder: `config.json` and safetensors.
+It works on half the picture's resolution inside; the parts come out at full resolution, so that
+limbs a few pixels wide keep their outline. Weights are a diffusers folder: `config.json` and
+safetensors.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import torch
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from common.images import Size
 from common.poses import PARTS
@@ -59,12 +61,9 @@ class IuvNetwork(ModelMixin, ConfigMixin):
             for count, below in pairwise(channels)
         )
         self.decoders = nn.ModuleList(_Residual(count) for count in channels[:-1])
-        self.leave = nn.Sequential(
-            nn.GroupNorm(channels[0] // _GROUP, channels[0]),
-            nn.SiLU(),
-            nn.Conv2d(channels[0], 4 * OUTPUTS, 1),
-            nn.PixelShuffle(2),
-        )
+        self.leave = nn.Sequential(nn.GroupNorm(channels[0] // _GROUP, channels[0]), nn.SiLU())
+        self.parts = nn.ConvTranspose2d(channels[0], LABELS, 2, stride=2)
+        self.surface = nn.Conv2d(channels[0], 2 * PARTS, 1)
 
     @property
     def size(self) -> Size:
@@ -76,7 +75,8 @@ class IuvNetwork(ModelMixin, ConfigMixin):
         """What the sides of a picture must be multiples of."""
         return 2 ** len(self.config.channels)
 
-    def forward(self, picture: Tensor) -> Tensor:
+    def heads(self, picture: Tensor) -> tuple[Tensor, Tensor]:
+        """Part logits (B, 25, H, W), and U, V of each part (B, 48, H/2, W/2), which are smooth."""
         hidden = self.enter(picture)
         skips = []
         for encoder, down in zip(self.encoders, [*self.downs, self.bottom], strict=True):
@@ -85,7 +85,12 @@ class IuvNetwork(ModelMixin, ConfigMixin):
             hidden = down(hidden)
         for level in reversed(range(len(self.ups))):
             hidden = self.decoders[level](skips[level] + self.ups[level](hidden))
-        return self.leave(hidden)
+        hidden = self.leave(hidden)
+        return self.parts(hidden), self.surface(hidden)
+
+    def forward(self, picture: Tensor) -> Tensor:
+        logits, surface = self.heads(picture)
+        return torch.cat([logits, F.interpolate(surface, scale_factor=2, mode="bilinear")], 1)
 
 
 class _Residual(nn.Module):

@@ -30,23 +30,41 @@ class IuvProblem(nn.Module):
         self.network = network.to(memory_format=torch.channels_last)
 
     def forward(self, batch: Batch) -> Tensor:
-        labels, uv = batch["labels"], batch["uv"]
-        logits, u, v = split_outputs(self.network(to_picture(batch["frames"])).float())
-        body = labels > 0
-        chosen = torch.stack([of_label(u, labels), of_label(v, labels)], 1)
-        wrong = (chosen - uv).abs().sum(1)[body].sum() / body.sum().clamp_min(1)
-        cross = F.cross_entropy(logits, labels)
-        return cross + _DICE_WEIGHT * soft_dice(logits, labels) + _UV_WEIGHT * wrong
+        picture = to_picture(batch["frames"]).contiguous(memory_format=torch.channels_last)
+        logits, surface = self.network.heads(picture)
+        shares = logits.float().log_softmax(1)
+        own = shares.gather(1, batch["labels"][:, None])[:, 0]
+        wrong = surface_error(surface.float(), batch["labels"], batch["uv"])
+        dice = soft_dice(shares.exp(), own.exp(), batch["labels"])
+        return -own.mean() + _DICE_WEIGHT * dice + _UV_WEIGHT * wrong
 
 
-def soft_dice(logits: Tensor, labels: Tensor) -> Tensor:
-    """1 − mean soft Dice of the labels that occur in the batch (Milletari et al. 2016)."""
-    shares = logits.softmax(1)
-    truth = F.one_hot(labels, LABELS).permute(0, 3, 1, 2)
-    both = (shares * truth).sum((0, 2, 3))
-    total = shares.sum((0, 2, 3)) + truth.sum((0, 2, 3))
-    present = truth.sum((0, 2, 3)) > 0
-    return 1 - (2 * both[present] / total[present]).mean()
+def soft_dice(shares: Tensor, own: Tensor, labels: Tensor) -> Tensor:
+    """1 − mean soft Dice of the labels (B, H, W) that occur (Milletari et al. 2016).
+
+    `shares` (B, 25, H, W) are the predicted probabilities, `own` (B, H, W) the true label's.
+    """
+    both = own.new_zeros(LABELS).index_add(0, labels.flatten(), own.flatten())
+    count = torch.bincount(labels.flatten(), minlength=LABELS)
+    present = count > 0
+    return 1 - (2 * both[present] / (shares.sum((0, 2, 3)) + count)[present]).mean()
+
+
+def surface_error(surface: Tensor, labels: Tensor, uv: Tensor) -> Tensor:
+    """Mean |ΔU| + |ΔV| of U, V maps (B, 48, H/2, W/2) in the true part's channel.
+
+    Of each 2×2 pixels the highest part number counts, with its mean true U, V.
+    """
+    cells = F.pixel_unshuffle(labels[:, None].float(), 2)
+    top = cells.amax(1, keepdim=True)
+    own = (cells == top).float()
+    truth = (F.pixel_unshuffle(uv, 2).unflatten(1, (2, 4)) * own[:, None]).sum(2)
+    truth = (truth / own.sum(1)[:, None]).permute(0, 2, 3, 1)
+    part = top[:, 0].long()
+    body = part > 0
+    found = surface.unflatten(1, (2, PARTS)).permute(0, 3, 4, 2, 1)[body]
+    found = found.gather(1, (part[body] - 1)[:, None, None].expand(-1, 1, 2))[:, 0]
+    return (found - truth[body]).abs().sum(1).mean()
 
 
 def open_shard(folder: Path) -> tuple[np.ndarray, np.ndarray]:
