@@ -64,23 +64,23 @@ class StageBusyError(StageError):
 def run_stage(address: Address, listener: Listener | None = None) -> StageRun:
     """Bring one stage up to date. `listener` gets every line of the program's progress.
 
-    Raises StageBusyError or StageError; then the program's folder below `data/runs` stays, with its
-    log.
+    Raises StageBusyError, or StageError; then the program's log stays in `data/runs`.
     """
     RUNS.mkdir(parents=True, exist_ok=True)
     run_dir = Path(tempfile.mkdtemp(prefix=f"{address.stage}-", dir=RUNS)).absolute()
     begin = time.monotonic()
+    keep = False
     try:
         code = _dvc(["repro", "--single-item", str(address)], run_dir, listener)
         log = (run_dir / "log.txt").read_text(encoding="utf-8", errors="replace")
+        if code and _is_busy(log):
+            raise StageBusyError(address, _last_error(log), "try again when that has ended")
         if code:
+            keep = True
             raise _error(address, log, run_dir)
-    except StageError:
-        raise
-    except BaseException:
-        shutil.rmtree(run_dir)
-        raise
-    shutil.rmtree(run_dir)
+    finally:
+        if not keep:
+            shutil.rmtree(run_dir)
     return StageRun(address, _outcome(address, log), time.monotonic() - begin)
 
 
@@ -182,9 +182,7 @@ def _error(address: Address, log: str, run_dir: Path) -> StageError:
     with suppress(OSError, ValueError):
         report = json.loads((run_dir / "error.json").read_text(encoding="utf-8"))
         return StageError(address, report["problem"], report["remedy"], report["code"])
-    problem = _last_error(log)
-    kind = StageBusyError if _is_busy(log) else StageError
-    return kind(address, problem, f"the whole output is in {run_dir / 'log.txt'}")
+    return StageError(address, _last_error(log), f"the whole output is in {run_dir / 'log.txt'}")
 
 
 def _is_busy(log: str) -> bool:
