@@ -60,8 +60,11 @@ def learning_rate(step: int, settings: TrainingSettings) -> float:
 
 
 def step_generator(seed: int, step: int) -> torch.Generator:
-    """The CPU generator of one step; the two numbers alone decide what it draws."""
-    return torch.Generator().manual_seed((seed << 32) + step)
+    """The CPU generator of one step; the two numbers alone decide what it draws.
+
+    Torch's generator reads 32 bits, in which seeds are kept far from each other's steps.
+    """
+    return torch.Generator().manual_seed((seed * 0x9E3779B1 + step) % 2**32)
 
 
 def share(batch: Batch, part: int, parts: int) -> Batch:
