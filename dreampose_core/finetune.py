@@ -87,7 +87,9 @@ def personalize(
         )
 
     problem = DenoisingProblem(model, min_snr=min_snr)
-    return train(problem, draw, settings, resume, label="finetune unet", inputs=inputs)
+    numbers = {"pairs": pairs, "dropout": dropout, "time_power": time_power, "min_snr": min_snr}
+    given = dict(inputs or {}) | {name: str(number) for name, number in numbers.items()}
+    return train(problem, draw, settings, resume, label="finetune unet", inputs=given)
 
 
 def finetune_unet(
@@ -142,6 +144,6 @@ def finetune_vae(
             settings,
             resume_folder(out),
             label="finetune vae",
-            inputs=_inputs(base, frames, poses),
+            inputs=_inputs(base, frames, poses) | {"pairs": str(pairs)},
         )
     _publish(out, history, settings, {"vae": model.vae} if settings.steps else {})

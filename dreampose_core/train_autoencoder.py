@@ -13,7 +13,7 @@ import torch
 from diffusers import AutoencoderDC
 from torch import Tensor, nn
 
-from common.files import publish, write_json
+from common.files import folder_hash, publish, write_json
 from common.training import Batch, TrainingSettings, resume_folder, train, write_curves
 from dreampose_core.autoencoder import start_from_pca
 from dreampose_core.metrics import psnr
@@ -91,7 +91,7 @@ def train_decoder(
         settings,
         resume_folder(out),
         label="decoder",
-        inputs={"data": shard.key},
+        inputs={"data": shard.key, "vae": folder_hash(vae)},
         evaluate=lambda: {"psnr": round_trip(coder, measured)},
     )
     figures |= {"psnr": history[-1]["psnr"], "steps": settings.steps}
