@@ -25,31 +25,10 @@ from torch import Tensor, nn
 from common.errors import InputError
 from common.files import publish, remove, write_json, write_text
 from common.progress import Progress
+from common.settings import TrainingSettings
 
 Batch = dict[str, Tensor]
 History = list[dict[str, float]]
-
-
-@dataclass(frozen=True)
-class TrainingSettings:
-    """How long and how fast; every number comes from the caller's arguments."""
-
-    steps: int
-    batch_size: int = 16
-    learning_rate: float = 1e-4
-    warmup_steps: int = 50
-    final_rate: float = 0.03
-    """the learning rate's last value as a share of its peak (cosine)"""
-    weight_decay: float = 0.01
-    max_grad_norm: float = 1.0
-    ema_decay: float = 0.0
-    """0 keeps the last weights instead of their moving average"""
-    accumulation: int = 1
-    """micro-batches a step's batch is cut into"""
-    mixed_precision: str = "no"
-    seed: int = 0
-    checkpoint_every: int = 500
-    evaluate_every: int = 0
 
 
 def learning_rate(step: int, settings: TrainingSettings) -> float:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from common.program import main
+from common.settings import TrainingSettings
 
 
 @dataclass(frozen=True)
@@ -65,30 +66,18 @@ class Retarget:
         retarget(**vars(self))
 
 
-@dataclass(frozen=True)
-class TrainIuv:
+@dataclass(frozen=True, kw_only=True)
+class TrainIuv(TrainingSettings):
     """Recipe: the small IUV network on a mannequin shard."""
 
     data: Path
     validation: Path
     out: Path
-    steps: int
-    batch_size: int = 16
-    learning_rate: float = 1e-3
-    ema_decay: float = 0.995
-    mixed_precision: str = "no"
-    """no, bf16 or fp16"""
-    seed: int = 0
-    checkpoint_every: int = 500
-    evaluate_every: int = 0
 
     def run(self) -> None:
-        from common.training import TrainingSettings
         from densepose_prep.train_iuv import train_iuv
 
-        values = dict(vars(self))
-        folders = {name: values.pop(name) for name in ("data", "validation", "out")}
-        train_iuv(**folders, settings=TrainingSettings(**values))
+        train_iuv(self.data, self.validation, self.out, self.settings())
 
 
 @dataclass(frozen=True)

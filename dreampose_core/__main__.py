@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from common.program import main
+from common.settings import TrainingSettings
 
 
 @dataclass(frozen=True)
@@ -78,38 +79,6 @@ class Evaluate:
 
 
 @dataclass(frozen=True)
-class Training:
-    """What every training has in common."""
-
-    steps: int
-    batch_size: int = 16
-    learning_rate: float = 1e-4
-    warmup_steps: int = 50
-    final_rate: float = 0.03
-    """last learning rate as a share of the first (cosine)"""
-    weight_decay: float = 0.01
-    ema_decay: float = 0.0
-    """0 keeps the last weights instead of their moving average"""
-    accumulation: int = 1
-    """micro-batches a step's batch is cut into"""
-    mixed_precision: str = "no"
-    """no, bf16 or fp16"""
-    seed: int = 0
-    checkpoint_every: int = 500
-    """steps between checkpoints; a killed run goes on at the last one"""
-    evaluate_every: int = 0
-    """steps between measurements on held-out data; 0 for the end only"""
-
-    def settings(self):
-        """The part of the arguments that the loop reads."""
-        from dataclasses import fields
-
-        from common.training import TrainingSettings
-
-        return TrainingSettings(**{f.name: getattr(self, f.name) for f in fields(Training)})
-
-
-@dataclass(frozen=True)
 class Base:
     """A model folder from a finished folder, a Stable Diffusion one, a hub id, or a .json."""
 
@@ -127,7 +96,7 @@ class Base:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FinetuneUnet(Training):
+class FinetuneUnet(TrainingSettings):
     """UNet and adapter to one subject; --steps 0 keeps the base's."""
 
     base: Path
@@ -154,7 +123,7 @@ class FinetuneUnet(Training):
 
 
 @dataclass(frozen=True, kw_only=True)
-class FinetuneVae(Training):
+class FinetuneVae(TrainingSettings):
     """The VAE's decoder to one subject; --steps 0 keeps the base's."""
 
     base: Path
@@ -225,7 +194,7 @@ class StartAutoencoder:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainDecoder(Training):
+class TrainDecoder(TrainingSettings):
     """Recipe: the small autoencoder's decoder; the latents stay what they are."""
 
     vae: Path
@@ -261,7 +230,7 @@ class EncodeShard:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainBase(Training):
+class TrainBase(TrainingSettings):
     """Recipe: the small base model on an encoded shard."""
 
     architecture: Path
@@ -312,14 +281,16 @@ class EvaluateBase:
     time_power: float = 1.0
 
     def run(self) -> None:
-        from common.training import TrainingSettings
         from dreampose_core.evaluate_base import evaluate_base
         from dreampose_core.pipeline import Sampling
 
         evaluate_base(
             self.model, self.data, self.out, self.subjects, self.finetuned_subjects,
             Sampling(self.steps, seed=self.seed, noise_scale=self.noise_scale),
-            TrainingSettings(self.finetune_steps, 8, self.finetune_rate, seed=self.seed),
+            TrainingSettings(
+                steps=self.finetune_steps, batch_size=8, learning_rate=self.finetune_rate,
+                seed=self.seed,
+            ),
             self.time_power,
         )  # fmt: skip
 

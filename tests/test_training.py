@@ -89,7 +89,7 @@ def stopped_at(step: int, seen: list[int]):
 
 def test_the_line_is_found(tmp_path):
     problem, frozen = Line(), weights(Line().frozen)
-    settings = TrainingSettings(300, 8, 0.03, weight_decay=0.0)
+    settings = TrainingSettings(steps=300, batch_size=8, learning_rate=0.03, weight_decay=0.0)
     history = train(problem, draw, settings, tmp_path / "resume")
     assert [row["step"] for row in history] == list(range(1, 301))
     assert history[-1]["loss"] < 1e-5 < 1 < history[0]["loss"]
@@ -245,7 +245,7 @@ def test_curves_are_a_table_and_a_picture(tmp_path):
 
 
 def test_learning_rate_by_hand():
-    settings = TrainingSettings(100, learning_rate=2.0, warmup_steps=10, final_rate=0.1)
+    settings = TrainingSettings(steps=100, learning_rate=2.0, warmup_steps=10, final_rate=0.1)
     assert learning_rate(0, settings) == pytest.approx(0.2)
     assert learning_rate(4, settings) == pytest.approx(
         2 * 0.5 * (0.1 + 0.9 * (0.5 + 0.5 * math.cos(0.04 * math.pi)))

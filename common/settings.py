@@ -1,0 +1,36 @@
+"""The arguments that every training has in common; free of torch, so that `--help` is quick."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingSettings:
+    """How long and how fast `common.training.train` trains."""
+
+    steps: int
+    batch_size: int = 16
+    learning_rate: float = 1e-4
+    warmup_steps: int = 50
+    final_rate: float = 0.03
+    """last learning rate as a share of the first (cosine)"""
+    weight_decay: float = 0.01
+    max_grad_norm: float = 1.0
+    ema_decay: float = 0.0
+    """0 keeps the last weights instead of their moving average"""
+    accumulation: int = 1
+    """micro-batches a step's batch is cut into"""
+    mixed_precision: str = "no"
+    """no, bf16 or fp16"""
+    seed: int = 0
+    checkpoint_every: int = 500
+    """steps between checkpoints; a killed run goes on at the last one"""
+    evaluate_every: int = 0
+    """steps between measurements on held-out data; 0 for the end only"""
+
+    def settings(self) -> TrainingSettings:
+        """These fields alone, of a verb that adds its own."""
+        return TrainingSettings(
+            **{field.name: getattr(self, field.name) for field in fields(TrainingSettings)}
+        )
