@@ -1,7 +1,7 @@
 """What the UNet is told beside the image tokens, and the conventions of a model folder.
 
 The paper's conditioning is the UV window alone. The named options are departures that help a
-small model trained from nothing; each was measured (weights/mini/README.md):
+small model trained from nothing (weights/mini/README.md):
 
 * `parts`: part shares and mean UV of each quarter of a latent cell;
 * `warp`: latents of the reference warped along the surface, and how far to trust them;
