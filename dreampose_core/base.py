@@ -20,10 +20,6 @@ def make_base(source: str, revision: str, seed: int, out: Path) -> None:
     model = load(source, revision or None, seed)
     with publish(out) as partial:
         if (Path(source) / "conditioning").is_dir():
-            shutil.copytree(
-                source,
-                partial,
-                ignore=shutil.ignore_patterns("iuv", "training", "*.md", "provenance.json"),
-            )
+            shutil.copytree(source, partial, ignore=shutil.ignore_patterns(*_NOT_MODEL))
         else:
             model.save_pretrained(partial)
