@@ -1,5 +1,6 @@
 """Workspaces for tests, and no deadlines: a busy machine is no failure."""
 
+import gc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -21,6 +22,14 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def little_garbage() -> Iterator[None]:
+    """A training ends with a garbage collection; what is imported by now need not be searched."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture

@@ -1,9 +1,7 @@
 """The one loop on toy problems, and the denoising problem against its formulas."""
 
-import gc
 import itertools
 import math
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,9 +17,9 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from common.errors import InputError
 from common.images import read_png
+from common.settings import TrainingSettings
 from common.training import (
     Batch,
-    TrainingSettings,
     learning_rate,
     resume_folder,
     share,
@@ -32,21 +30,13 @@ from common.training import (
 from dreampose_core.denoising import DenoisingProblem, draw_noise
 from dreampose_core.model import build
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = pytest.mark.usefixtures("one_thread", "little_garbage")
 
 TINY = Path(__file__).parents[1] / "presets/architectures/tiny.json"
 SHORT = TrainingSettings(
     steps=10, batch_size=8, learning_rate=0.05, warmup_steps=2, ema_decay=0.9, checkpoint_every=3
 )
 SLOPES = torch.tensor([[2.0, -1.0, 0.5]])
-
-
-@pytest.fixture(autouse=True, scope="module")
-def little_garbage() -> Iterator[None]:
-    """A training ends with a garbage collection; what is imported by now need not be searched."""
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 class Line(nn.Module):
