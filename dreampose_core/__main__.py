@@ -303,6 +303,8 @@ class Promote:
     decoder: Path
     iuv: Path
     out: Path
+    curves: Path
+    """folder for the curves of the three trainings"""
 
     def run(self) -> None:
         from dreampose_core.promote import promote

@@ -15,15 +15,16 @@ from dreampose_core.model import load
 _KEPT = ("README.md",)
 
 
-def promote(base: Path, decoder: Path, iuv: Path, out: Path) -> None:
-    """Compose base, trained decoder and IUV network into `out`; its model card stays."""
+def promote(base: Path, decoder: Path, iuv: Path, out: Path, curves: Path) -> None:
+    """Compose base, trained decoder and IUV network into `out`; its model card stays.
+
+    The trainings' curves go to the folder `curves`.
+    """
     model = load(str(base))
     model.register_modules(vae=AutoencoderDC.from_pretrained(decoder))
     with publish(out) as partial:
         model.to(dtype=torch.float16).save_pretrained(partial)
         shutil.copytree(iuv, partial / "iuv", ignore=shutil.ignore_patterns("training"))
-        for name, folder in (("base", base), ("decoder", decoder), ("iuv", iuv)):
-            shutil.copytree(folder / "training", partial / "training" / name)
         for part in (*partial.rglob("config.json"), partial / "model_index.json"):
             config = json.loads(part.read_text())
             config.pop("_name_or_path", None)
@@ -39,3 +40,6 @@ def promote(base: Path, decoder: Path, iuv: Path, out: Path) -> None:
         for name in _KEPT:
             if (out / name).exists():
                 shutil.copy(out / name, partial / name)
+    with publish(curves) as partial:
+        for name, folder in sources.items():
+            shutil.copytree(folder / "training", partial / name)
