@@ -64,7 +64,7 @@ def surface_error(surface: Tensor, labels: Tensor, uv: Tensor) -> Tensor:
     body = part > 0
     found = surface.unflatten(1, (2, PARTS)).permute(0, 3, 4, 2, 1)[body]
     found = found.gather(1, (part[body] - 1)[:, None, None].expand(-1, 1, 2))[:, 0]
-    return (found - truth[body]).abs().sum(1).mean()
+    return (found - truth[body]).abs().sum() / max(1, len(found))
 
 
 def open_shard(folder: Path) -> tuple[np.ndarray, np.ndarray]:

@@ -71,7 +71,7 @@ def network(tmp_path):
         torch.manual_seed(0)
         made = IuvNetwork(**SMALL)
         with torch.no_grad():
-            made.leave[2].bias[:4] = background
+            made.parts.bias[0] = background
         made.half().save_pretrained(tmp_path / f"weights{background}")
         return tmp_path / f"weights{background}"
 
