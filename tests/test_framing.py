@@ -96,10 +96,10 @@ def test_a_result_of_the_crop_s_size_is_put_back_pixel_by_pixel(seed, left, top)
     crop = (left, top, left + 48, top + 60)
     canvas = Canvas(picture, Fit((100, 90), (60, 48), crop))
     whole = canvas.put(result)
+    assert np.array_equal(picture, before)
     assert np.array_equal(whole[top : top + 60, left : left + 48], result)
     whole[top : top + 60, left : left + 48] = before[top : top + 60, left : left + 48]
     assert np.array_equal(whole, before)
-    assert np.array_equal(picture, before)
 
 
 def test_what_is_cut_out_and_put_back_is_the_picture():

@@ -387,6 +387,14 @@ class TestSampling:
         torch.testing.assert_close(alone, whole, atol=1e-3, rtol=1e-3)
         assert (whole[0] - whole[4]).abs().max() > 0.01
 
+    def test_frames_come_from_the_scaled_noise_of_the_seed(self, model):
+        reference, condition = look(model, 2)
+        frames = model(reference, condition, Sampling(steps=1, seed=4, noise_scale=0.5))
+        noise = 0.5 * model.initial_noise(4).expand(2, -1, -1, -1)
+        latents = model.denoise(noise, reference, condition, Sampling(steps=1))
+        with torch.no_grad():
+            assert np.array_equal(frames, to_frames(decode(model.vae, latents)))
+
     def test_the_seed_decides_the_noise(self, model):
         noise = model.initial_noise(3)
         torch.manual_seed(5)

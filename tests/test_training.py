@@ -13,7 +13,10 @@ from diffusers import DDIMScheduler
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
-from torch.optim.optimizer import register_optimizer_step_pre_hook
+from torch.optim.optimizer import (
+    register_optimizer_step_post_hook,
+    register_optimizer_step_pre_hook,
+)
 
 from common.errors import InputError
 from common.images import read_png
@@ -215,6 +218,28 @@ def test_measuring_sees_the_average_and_disturbs_nothing(tmp_path):
     assert torch.equal(weights(problem), weights(plain))
     assert torch.equal(seen[-1], weights(problem))
     assert not torch.equal(weights(problem), weights(last))
+
+
+def test_the_average_in_float64(tmp_path):
+    """a ← d·a + (1 − d)·w after every step, d rising with the steps k as (1 + k)/(10 + k)."""
+    problem, after = Line(), []
+
+    def after_step(optimizer: torch.optim.Optimizer, *_: object) -> None:
+        trained = [p for group in optimizer.param_groups for p in group["params"]]
+        after.append(torch.cat([p.detach().double().flatten() for p in trained]))
+
+    hook = register_optimizer_step_post_hook(after_step)
+    try:
+        train(problem, draw, replace(SHORT, ema_decay=0.3), tmp_path / "resume")
+    finally:
+        hook.remove()
+    average = after[0]
+    for k, trained in enumerate(after[1:], 1):
+        decay = min(0.3, (1 + k) / (10 + k))
+        average = decay * average + (1 - decay) * trained
+    said = weights(problem)[: len(average)].double()  # the frozen layer is the last
+    torch.testing.assert_close(said, average, atol=1e-6, rtol=1e-5)
+    assert (average - after[-1]).abs().max() > 1e-3
 
 
 def test_curves_are_a_table_and_a_picture(tmp_path):
