@@ -45,8 +45,6 @@ def die_with_parent() -> None:
 def main(prog: str, verbs: Mapping[str, type[Any]], argv: list[str] | None = None) -> int:
     """Parse `argv`, run the verb, return the exit code."""
     run_dir = os.environ.get(RUN_DIR)
-    if run_dir:
-        die_with_parent()
     command = tyro.extras.subcommand_cli_from_dict(dict(verbs), prog=prog, args=argv)
     try:
         command.run()

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from common.errors import InputError
+from common.program import die_with_parent
 from common.progress import RUN_DIR
 from tasks.graph import Address
 
@@ -31,7 +32,7 @@ Outcome = Literal["ran", "restored", "unchanged"]
 Listener = Callable[[dict[str, Any]], None]
 
 _CHILD = (
-    "import sys; from common.program import die_with_parent; die_with_parent(); "
+    "import sys; from tasks.bridge import end_group_with_parent; end_group_with_parent(); "
     "from dvc.cli import main; sys.exit(main(sys.argv[1:]))"
 )
 _POLL_SECONDS, _MERCY_SECONDS = 0.2, 3.0
@@ -140,6 +141,15 @@ def _dvc(arguments: list[str], run_dir: Path, listener: Listener | None = None) 
                 reader.read()
         finally:
             _end(process)
+
+
+def end_group_with_parent() -> None:
+    """End this process and its whole group when its parent dies, however it dies.
+
+    The group and not the child: between DVC and a stage there may be a shell that tells nobody.
+    """
+    signal.signal(signal.SIGTERM, lambda *_: os.killpg(0, signal.SIGKILL))
+    die_with_parent()
 
 
 class _ProgressReader:
