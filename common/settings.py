@@ -1,8 +1,14 @@
-"""The arguments that every training has in common; free of torch, so that `--help` is quick."""
+"""The arguments that trainings have in common; free of torch, so that `--help` is quick.
+
+A verb inherits the groups it takes and hands each on with `group(NoiseSettings, self)`.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import Any, TypeVar
+
+Group = TypeVar("Group")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,8 +35,19 @@ class TrainingSettings:
     evaluate_every: int = 0
     """steps between measurements on held-out data; 0 for the end only"""
 
-    def settings(self) -> TrainingSettings:
-        """These fields alone, of a verb that adds its own."""
-        return TrainingSettings(
-            **{field.name: getattr(self, field.name) for field in fields(TrainingSettings)}
-        )
+
+@dataclass(frozen=True, kw_only=True)
+class NoiseSettings:
+    """What a denoising training draws for every sample."""
+
+    dropout: float = 0.05
+    """share of samples that lose the image; as many lose the pose, as many both"""
+    time_power: float = 1.0
+    """1 draws time steps evenly; more draws noisy ones more often"""
+    one_step: float = 0.0
+    """share of samples drawn as one-step sampling without noise begins: last time step, zeros"""
+
+
+def group(kind: type[Group], verb: Any) -> Group:
+    """The fields of one group of a verb's arguments."""
+    return kind(**{field.name: getattr(verb, field.name) for field in fields(kind)})

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from common.program import main
-from common.settings import TrainingSettings
+from common.settings import TrainingSettings, group
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class TrainIuv(TrainingSettings):
     def run(self) -> None:
         from densepose_prep.train_iuv import train_iuv
 
-        train_iuv(self.data, self.validation, self.out, self.settings())
+        train_iuv(self.data, self.validation, self.out, group(TrainingSettings, self))
 
 
 @dataclass(frozen=True)

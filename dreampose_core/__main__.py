@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from common.program import main
-from common.settings import TrainingSettings
+from common.settings import NoiseSettings, TrainingSettings, group
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ class Base:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FinetuneUnet(TrainingSettings):
+class FinetuneUnet(NoiseSettings, TrainingSettings):
     """UNet and adapter to one subject; --steps 0 keeps the base's."""
 
     base: Path
@@ -105,10 +105,6 @@ class FinetuneUnet(TrainingSettings):
     out: Path
     pairs: int = 24
     """reference and target pairs that are encoded and trained on"""
-    dropout: float = 0.05
-    """share of samples that lose the image; as many lose the pose, as many both"""
-    time_power: float = 1.0
-    """1 draws time steps evenly; more draws noisy ones more often"""
     min_snr: float = 0.0
     """gamma of min-SNR weighting; 0 for none"""
 
@@ -116,10 +112,15 @@ class FinetuneUnet(TrainingSettings):
         from dreampose_core.finetune import finetune_unet
 
         finetune_unet(
-            self.base, self.frames, self.poses, self.out, self.pairs, self.dropout, self.time_power,
+            self.base,
+            self.frames,
+            self.poses,
+            self.out,
+            self.pairs,
+            group(NoiseSettings, self),
             self.min_snr,
-            self.settings(),
-        )  # fmt: skip
+            group(TrainingSettings, self),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,7 +137,9 @@ class FinetuneVae(TrainingSettings):
     def run(self) -> None:
         from dreampose_core.finetune import finetune_vae
 
-        finetune_vae(self.base, self.frames, self.poses, self.out, self.pairs, self.settings())
+        finetune_vae(
+            self.base, self.frames, self.poses, self.out, self.pairs, group(TrainingSettings, self)
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,7 +209,7 @@ class TrainDecoder(TrainingSettings):
     def run(self) -> None:
         from dreampose_core.train_autoencoder import train_decoder
 
-        train_decoder(self.vae, self.data, self.validation, self.out, self.settings())
+        train_decoder(self.vae, self.data, self.validation, self.out, group(TrainingSettings, self))
 
 
 @dataclass(frozen=True)
@@ -230,7 +233,7 @@ class EncodeShard:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainBase(TrainingSettings):
+class TrainBase(NoiseSettings, TrainingSettings):
     """Recipe: the small base model on an encoded shard."""
 
     architecture: Path
@@ -240,10 +243,8 @@ class TrainBase(TrainingSettings):
     validation: Path
     validation_encoded: Path
     out: Path
-    dropout: float = 0.05
-    """share of samples that lose the image; as many lose the pose, as many both"""
-    time_power: float = 1.0
-    """1 draws time steps evenly; more draws noisy ones more often"""
+    start: Path | None = None
+    """model folder to go on from"""
 
     def run(self) -> None:
         from dreampose_core.train_base import train_base
@@ -256,14 +257,14 @@ class TrainBase(TrainingSettings):
             self.validation,
             self.validation_encoded,
             self.out,
-            self.dropout,
-            self.time_power,
-            self.settings(),
+            self.start,
+            group(NoiseSettings, self),
+            group(TrainingSettings, self),
         )
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateBase:
+class EvaluateBase(NoiseSettings):
     """Recipe: figures of a small model on held-out subjects in a held-out motion."""
 
     model: Path
@@ -278,7 +279,6 @@ class EvaluateBase:
     seed: int = 0
     finetune_steps: int = 80
     finetune_rate: float = 1e-4
-    time_power: float = 1.0
 
     def run(self) -> None:
         from dreampose_core.evaluate_base import evaluate_base
@@ -291,7 +291,7 @@ class EvaluateBase:
                 steps=self.finetune_steps, batch_size=8, learning_rate=self.finetune_rate,
                 seed=self.seed,
             ),
-            self.time_power,
+            group(NoiseSettings, self),
         )  # fmt: skip
 
 

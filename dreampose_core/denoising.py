@@ -9,6 +9,7 @@ import torch
 from diffusers.training_utils import compute_snr
 from torch import Tensor, nn
 
+from common.settings import NoiseSettings
 from common.training import Batch
 from dreampose_core.conditioning import Condition
 from dreampose_core.pipeline import DreamPosePipeline
@@ -68,28 +69,27 @@ class DenoisingProblem(nn.Module):
 
 
 def draw_noise(
-    generator: torch.Generator,
-    latents: Tensor,
-    train_steps: int,
-    *,
-    dropout: float,
-    time_power: float,
+    generator: torch.Generator, latents: Tensor, train_steps: int, settings: NoiseSettings
 ) -> Batch:
     """The random part of a batch for latents (B, C, h, w).
 
     Image alone, pose alone and both are dropped with probability `dropout` each, per sample.
     Time steps are T·(1 − u^`time_power`) for even u: 1 draws them evenly, more draws noisy ones
-    more often, which few-step sampling needs most.
+    more often, which few-step sampling needs most. `one_step` of the samples stand at the last
+    time step with no noise at all, where a sampler of one step and noise scale 0 begins.
     """
-    count = len(latents)
-    late = 1 - torch.rand(count, generator=generator) ** time_power
+    count, dropout = len(latents), settings.dropout
+    late = 1 - torch.rand(count, generator=generator) ** settings.time_power
     lot = torch.rand(count, generator=generator)
+    noise = torch.randn(latents.shape, generator=generator)
+    still = torch.rand(count, generator=generator) < settings.one_step
     no_image = (lot < dropout) | (lot >= 2 * dropout) & (lot < 3 * dropout)
     no_pose = (lot >= dropout) & (lot < 3 * dropout)
+    time = (late * train_steps).long().clamp(max=train_steps - 1)
     return {
         "latents": latents,
-        "noise": torch.randn(latents.shape, generator=generator),
-        "time": (late * train_steps).long().clamp(max=train_steps - 1),
+        "noise": noise * ~still.view(-1, 1, 1, 1),
+        "time": time.masked_fill(still, train_steps - 1),
         "image": (~no_image).float(),
         "pose": (~no_pose).float(),
     }

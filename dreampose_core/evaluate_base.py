@@ -18,7 +18,8 @@ import torch
 from common.files import publish, write_json, write_text
 from common.images import sheet, write_png
 from common.progress import track
-from common.training import TrainingSettings, resume_folder
+from common.settings import NoiseSettings, TrainingSettings
+from common.training import resume_folder
 from dreampose_core.finetune import personalize
 from dreampose_core.metrics import masked_psnr, masked_ssim, psnr, ssim
 from dreampose_core.model import load
@@ -70,7 +71,7 @@ def sampled(model: DreamPosePipeline, sampling: Sampling) -> Method:
 
 
 def personalized(
-    base: Path, out: Path, sampling: Sampling, settings: TrainingSettings, time_power: float
+    base: Path, out: Path, sampling: Sampling, settings: TrainingSettings, noise: NoiseSettings
 ) -> Method:
     """The frames of a model finetuned to the photo."""
 
@@ -78,7 +79,7 @@ def personalized(
         model = load(str(base))
         clip = Clip(photo[None], iuv[None])
         folder = resume_folder(out)
-        personalize(model, clip, folder, settings, pairs=24, dropout=0.05, time_power=time_power)
+        personalize(model, clip, folder, settings, pairs=24, noise=noise)
         return sampled(model, sampling)(photo, iuv, poses)
 
     return method
@@ -98,7 +99,7 @@ def evaluate_base(
     finetuned_subjects: int,
     sampling: Sampling,
     finetune: TrainingSettings,
-    time_power: float,
+    noise: NoiseSettings,
 ) -> None:
     """Write `figures.json`, `table.md` and `sheet.png` of a model folder on a shard."""
     shard, loaded = open_shard(data), load(str(model))
@@ -116,7 +117,7 @@ def evaluate_base(
         results = {name: method(photo, iuv, poses) for name, method in methods.items()}
         results["round trip"] = round_trip(loaded, truth)
         if subject < finetuned_subjects:
-            method = personalized(model, out, sampling, finetune, time_power)
+            method = personalized(model, out, sampling, finetune, noise)
             results["model, finetuned"] = method(photo, iuv, poses)
         rows += _figures(shard, subject, results, truth, backdrop(photo, iuv))
         if subject < _SHEET_SUBJECTS:

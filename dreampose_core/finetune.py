@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from common.files import folder_hash, publish, write_json
+from common.settings import NoiseSettings
 from common.training import (
     Batch,
     History,
@@ -71,8 +72,7 @@ def personalize(
     settings: TrainingSettings,
     *,
     pairs: int,
-    dropout: float,
-    time_power: float,
+    noise: NoiseSettings,
     min_snr: float = 0.0,
     inputs: Mapping[str, str] | None = None,
 ) -> History:
@@ -82,12 +82,10 @@ def personalize(
 
     def draw(generator: torch.Generator) -> Batch:
         rows = _pick(pool, generator, settings.batch_size)
-        return rows | draw_noise(
-            generator, rows["latents"], train_steps, dropout=dropout, time_power=time_power
-        )
+        return rows | draw_noise(generator, rows["latents"], train_steps, noise)
 
     problem = DenoisingProblem(model, min_snr=min_snr)
-    numbers = {"pairs": pairs, "dropout": dropout, "time_power": time_power, "min_snr": min_snr}
+    numbers = asdict(noise) | {"pairs": pairs, "min_snr": min_snr}
     given = dict(inputs or {}) | {name: str(number) for name, number in numbers.items()}
     return train(problem, draw, settings, resume, label="finetune unet", inputs=given)
 
@@ -98,8 +96,7 @@ def finetune_unet(
     poses: Path,
     out: Path,
     pairs: int,
-    dropout: float,
-    time_power: float,
+    noise: NoiseSettings,
     min_snr: float,
     settings: TrainingSettings,
 ) -> None:
@@ -114,8 +111,7 @@ def finetune_unet(
             resume_folder(out),
             settings,
             pairs=pairs,
-            dropout=dropout,
-            time_power=time_power,
+            noise=noise,
             min_snr=min_snr,
             inputs=_inputs(base, frames, poses),
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,22 +10,23 @@ import numpy as np
 import torch
 from scipy.optimize import nnls
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from common.errors import InputError
-from common.files import folder_hash, publish, write_json
+from common.files import file_hash, folder_hash, publish, write_json
+from common.settings import NoiseSettings
 from common.training import Batch, TrainingSettings, resume_folder, train, write_curves
 from dreampose_core.conditioning import CLASS_MAP_CHANNELS, Condition
 from dreampose_core.denoising import DenoisingProblem, draw_noise
 from dreampose_core.encode_shard import ARRAYS
 from dreampose_core.metrics import psnr, ssim
-from dreampose_core.model import build
+from dreampose_core.model import build, load
 from dreampose_core.pipeline import DreamPosePipeline
 from dreampose_core.pixels import Autoencoder, clip_pixels, decode, to_frames, to_tensor
 from dreampose_core.posemaps import window_indices
 from dreampose_core.shards import Shard, open_shard
 
 _PRIOR_FRAMES, _SENSITIVITY_FRAMES, _MEASURED_FRAMES = 512, 32, 48
-_MEASURED_STEPS = 4
 
 
 @dataclass(frozen=True)
@@ -109,12 +111,15 @@ def train_base(
     validation: Path,
     validation_encoded: Path,
     out: Path,
-    dropout: float,
-    time_power: float,
+    start: Path | None,
+    noise: NoiseSettings,
     settings: TrainingSettings,
 ) -> None:
-    """Train UNet, adapter and image encoder together; write a whole model folder to `out`."""
-    model = build(architecture, settings.seed)
+    """Train UNet, adapter and image encoder together; write a whole model folder to `out`.
+
+    It begins with the model folder `start`, else with random weights.
+    """
+    model = load(str(start)) if start else build(architecture, settings.seed)
     model.vae.load_state_dict(type(model.vae).from_pretrained(vae).state_dict())
     window = model.conditioning.config.pose_window
     train_data = BaseData.open(data, encoded, window)
@@ -126,8 +131,9 @@ def train_base(
         variance = fit_prior(sample["warped"], sample["classes"], sample["latents"])
         model.conditioning.variance.data.copy_(variance)
     weights = decoder_sensitivity(model.vae, sample["latents"][:_SENSITIVITY_FRAMES], random)
-    torch.nn.init.zeros_(model.unet.conv_out.weight)
-    torch.nn.init.zeros_(model.unet.conv_out.bias)
+    if not start:
+        torch.nn.init.zeros_(model.unet.conv_out.weight)
+        torch.nn.init.zeros_(model.unet.conv_out.bias)
 
     train_steps = model.scheduler.config.num_train_timesteps
     side = model.image_encoder.config.image_size
@@ -135,38 +141,42 @@ def train_base(
     def draw(generator: torch.Generator) -> Batch:
         rows = train_data.rows(*train_data.pick(generator, settings.batch_size))
         rows["pixels"] = clip_pixels(rows.pop("pictures"), side)
-        return rows | draw_noise(
-            generator,
-            rows.pop("latents"),
-            train_steps,
-            dropout=dropout,
-            time_power=time_power,
-        )
+        return rows | draw_noise(generator, rows.pop("latents"), train_steps, noise)
 
     measured = held_out.pick(random, _MEASURED_FRAMES)
     problem = DenoisingProblem(model, channel_weights=weights, train_image_encoder=True)
-    history = train(
-        problem,
-        draw,
-        settings,
-        resume_folder(out),
-        label="base",
-        inputs={
-            "data": train_data.shard.key,
-            "architecture": architecture.read_text(),
-            "vae": folder_hash(vae),
-        },
-        evaluate=lambda: measure(model, held_out, measured),
-    )
+    inputs = {
+        "data": file_hash(encoded / "meta.json"),
+        "validation": file_hash(validation_encoded / "meta.json"),
+        "architecture": architecture.read_text(),
+        "vae": folder_hash(vae),
+        "start": folder_hash(start) if start else "",
+        "noise": str(noise),
+    }
+    with attention():
+        history = train(
+            problem,
+            draw,
+            settings,
+            resume_folder(out),
+            label="base",
+            inputs=inputs,
+            evaluate=lambda: measure(model, held_out, measured),
+        )
     with publish(out) as partial:
         model.save_pretrained(partial)
         write_curves(history, partial / "training")
         write_json(partial / "training" / "figures.json", history[-1])
 
 
+def attention() -> AbstractContextManager:
+    """On the CPU the plain attention: over a few hundred tokens it trains faster than the fused."""
+    return nullcontext() if torch.cuda.is_available() else sdpa_kernel(SDPBackend.MATH)
+
+
 @torch.no_grad()
 def measure(model: DreamPosePipeline, data: BaseData, index: tuple) -> dict[str, float]:
-    """PSNR and SSIM of sampled frames against the true ones, for watching a training."""
+    """PSNR and SSIM of frames sampled in one step against the true ones, to watch a training."""
     model.to("cuda" if torch.cuda.is_available() else "cpu")
     rows = {k: v.to(model.device) for k, v in data.rows(*index).items()}
     condition = Condition(*(rows[name] for name in ("uv", "parts", "warped", "classes")))
@@ -175,11 +185,11 @@ def measure(model: DreamPosePipeline, data: BaseData, index: tuple) -> dict[str,
         clip_pixels(rows["pictures"], model.image_encoder.config.image_size)
     ).last_hidden_state
     tokens = model.mixed_tokens(seen, rows["reference_latents"], ones)
-    latents = model.initial_noise(0).expand_as(rows["latents"])
-    model.scheduler.set_timesteps(_MEASURED_STEPS, device=model.device)
-    for time in model.scheduler.timesteps:
-        output = model.predict(latents, time.expand(len(latents)), tokens, condition, ones, ones)
-        latents = model.scheduler.step(output, time, latents).prev_sample
+    start = torch.zeros_like(rows["latents"])
+    model.scheduler.set_timesteps(1, device=model.device)
+    time = model.scheduler.timesteps[0]
+    output = model.predict(start, time.expand(len(start)), tokens, condition, ones, ones)
+    latents = model.scheduler.step(output, time, start).prev_sample
     frames = to_frames(decode(model.vae, latents))
     truth = [data.shard.rgb[i] for i in zip(*index, strict=True)]
     pairs = list(zip(frames, truth, strict=True))

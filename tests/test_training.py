@@ -20,7 +20,7 @@ from torch.optim.optimizer import (
 
 from common.errors import InputError
 from common.images import read_png
-from common.settings import TrainingSettings
+from common.settings import NoiseSettings, TrainingSettings
 from common.training import (
     Batch,
     learning_rate,
@@ -307,10 +307,10 @@ def test_the_checkpoint_lies_outside_the_output(tmp_path, monkeypatch):
 class TestDrawNoise:
     count = 40_000
 
-    def drawn(self, dropout: float = 0.1, time_power: float = 1.0) -> Batch:
+    def drawn(self, dropout: float = 0.1, **settings: float) -> Batch:
         latents = torch.zeros(self.count, 1, 1, 1)
         generator = torch.Generator().manual_seed(3)
-        return draw_noise(generator, latents, 1000, dropout=dropout, time_power=time_power)
+        return draw_noise(generator, latents, 1000, NoiseSettings(dropout=dropout, **settings))
 
     def test_each_sample_loses_image_pose_or_both(self):
         batch = self.drawn()
@@ -338,6 +338,14 @@ class TestDrawNoise:
             expected = 1 - (1 - bound / 1000) ** (1 / power)
             error = 5 * math.sqrt(0.25 / self.count)
             assert (time < bound).float().mean().item() == pytest.approx(expected, abs=error)
+
+    def test_a_share_stands_where_one_step_sampling_begins(self):
+        batch, without = self.drawn(one_step=0.3), self.drawn()
+        still = (batch["noise"] == 0).flatten()
+        assert still.float().mean().item() == pytest.approx(0.3, abs=5 * (0.21 / self.count) ** 0.5)
+        assert (batch["time"][still] == 999).all()
+        for name in ("noise", "time"):
+            assert torch.equal(batch[name][~still], without[name][~still])
 
     def test_noise_is_normal_and_the_draw_repeats(self):
         once, again = self.drawn(), self.drawn()
