@@ -1,0 +1,59 @@
+"""Boxes (…, 4) as x0, y0, x1, y1 in pixels: decoding, clipping, suppression of overlaps."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from common.images import Size
+
+_LARGEST_STEP = math.log(1000 / 16)
+
+
+def decoded(boxes: Tensor, deltas: Tensor, weights: tuple[float, float]) -> Tensor:
+    """Boxes moved by deltas (…, 4) dx, dy, dw, dh; `weights` divide positions and sizes."""
+    size = boxes[..., 2:] - boxes[..., :2]
+    centre = boxes[..., :2] + 0.5 * size
+    centre = deltas[..., :2] / weights[0] * size + centre
+    size = (deltas[..., 2:] / weights[1]).clamp(max=_LARGEST_STEP).exp() * size
+    return torch.cat([centre - 0.5 * size, centre + 0.5 * size], -1)
+
+
+def clipped(boxes: Tensor, size: Size) -> Tensor:
+    """Boxes cut at a picture's edges."""
+    limits = boxes.new_tensor([size[1], size[0]] * 2)
+    return torch.minimum(boxes.clamp(min=0), limits)
+
+
+def filled(boxes: Tensor) -> Tensor:
+    """Which boxes have an area (…)."""
+    return (boxes[..., 2:] > boxes[..., :2]).all(-1)
+
+
+def overlap(boxes: Tensor) -> Tensor:
+    """Intersection over union (…, N, N) of every two of N boxes."""
+    area = (boxes[..., 2:] - boxes[..., :2]).prod(-1)
+    x0, y0, x1, y1 = boxes.unsqueeze(-2).unbind(-1)
+    other_x0, other_y0, other_x1, other_y1 = boxes.unsqueeze(-3).unbind(-1)
+    width = torch.minimum(x1, other_x1).sub_(torch.maximum(x0, other_x0)).clamp_(min=0)
+    height = torch.minimum(y1, other_y1).sub_(torch.maximum(y0, other_y0)).clamp_(min=0)
+    common = width.mul_(height)
+    return common / (area.unsqueeze(-1) + area.unsqueeze(-2)).sub_(common)
+
+
+def unsuppressed(boxes: Tensor, valid: Tensor, threshold: float) -> Tensor:
+    """Which of the boxes (…, N, 4), best first, greedy suppression keeps: bool (…, N).
+
+    A valid box stays unless a kept one before it overlaps it by more than `threshold`. The rule is
+    applied to all boxes at once until nothing changes: round k settles the k-th at the latest.
+    """
+    suppresses = (overlap(boxes) > threshold).triu(1).float()
+    kept = valid
+    while True:
+        beaten = (kept.float().unsqueeze(-2) @ suppresses).squeeze(-2) > 0
+        now = valid & ~beaten
+        if torch.equal(now, kept):
+            return kept
+        kept = now
