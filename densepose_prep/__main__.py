@@ -1,6 +1,7 @@
 """`python -m densepose_prep VERB`: frames to IUV maps, as programs with explicit arguments.
 
-Reading order: densepose → reformat → retarget; `train-iuv` and `evaluate-iuv` are the recipe of
+Reading order: densepose → reformat → retarget; `import-poses` and `export-poses` exchange poses
+with the reference implementation; `train-iuv` and `evaluate-iuv` are the recipe of
 the shipped backend.
 """
 
@@ -21,10 +22,13 @@ class Densepose:
 
     frames: Path
     out: Path
-    weights: Path
-    backend: Literal["mini"] = "mini"
+    weights: str
+    """mini: a folder; rcnn and detectron2: the official file or its address"""
+    backend: Literal["mini", "rcnn", "detectron2"] = "mini"
     batch_size: int = 8
     """frames at a time"""
+    persons: int = 4
+    """at most so many a frame, the surest first; mini sees one"""
 
     def run(self) -> None:
         from densepose_prep.detect import densepose
@@ -66,6 +70,37 @@ class Retarget:
         retarget(**vars(self))
 
 
+@dataclass(frozen=True)
+class ImportPoses:
+    """Poses made elsewhere to a poses folder: frame_N_densepose.npy files, or a dump."""
+
+    source: Path
+    """a folder of frame_N_densepose.npy, or a dump of DensePose's apply_net.py"""
+    out: Path
+    frames: Path | None = None
+    """frames folder that the poses are of; a dump needs it"""
+
+    def run(self) -> None:
+        from densepose_prep.convert import import_poses
+
+        import_poses(**vars(self))
+
+
+@dataclass(frozen=True)
+class ExportPoses:
+    """A poses folder or a dump to a folder of frame_N_densepose.npy."""
+
+    source: Path
+    out: Path
+    frames: Path | None = None
+    """frames folder that a dump is of; poses need none"""
+
+    def run(self) -> None:
+        from densepose_prep.convert import export_poses
+
+        export_poses(**vars(self))
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrainIuv(TrainingSettings):
     """Recipe: the small IUV network on a mannequin shard."""
@@ -100,6 +135,8 @@ VERBS = {
     "densepose": Densepose,
     "reformat": Reformat,
     "retarget": Retarget,
+    "import-poses": ImportPoses,
+    "export-poses": ExportPoses,
     "train-iuv": TrainIuv,
     "evaluate-iuv": EvaluateIuv,
 }
