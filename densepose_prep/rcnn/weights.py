@@ -76,6 +76,7 @@ _NAMES = {
     ("numpy", "dtype"): _Numbers,
     ("_codecs", "encode"): _encode,
     ("collections", "OrderedDict"): dict,
+    ("__builtin__", "bytes"): lambda: b"",
     **{
         (f"numpy.{core}.{module}", name): made
         for core in ("core", "_core")
