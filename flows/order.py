@@ -34,6 +34,16 @@ def animate(catalog: Catalog, render: str) -> list[Address]:
     return list(dict.fromkeys(addresses))
 
 
+def everything(catalog: Catalog) -> list[Address]:
+    """Every stage of every item, those that others need first."""
+    addresses = [
+        *(address for source in catalog.sources for address in prepare(source)),
+        *(address for subject in catalog.subjects for address in personalize(catalog, subject)),
+        *(address for render in catalog.renders for address in animate(catalog, render)),
+    ]
+    return list(dict.fromkeys(addresses))
+
+
 def _truth(item: Render) -> list[Address]:
     if item.truth == NOTHING:
         return []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,12 +15,15 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.tree import Tree
 
+from common.errors import InputError
 from tasks import events
 from tasks.arguments import Overrides
 from tasks.bridge import StageRun
 from tasks.catalog import NOTHING, Catalog
+from tasks.doctor import Finding
 from tasks.graph import Address
 from tasks.lineage import Node, Record
+from tasks.reproduce import Reproduced
 
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
 
@@ -153,18 +156,68 @@ def _overrides(values: Overrides) -> str:
     return "".join(f", {key} {value}" for key, value in values.items())
 
 
-def status_table(stale: dict[str, Any]) -> Table:
-    """Stages that DVC would run, and what it says of them."""
+def status_table(stale: dict[Address, list[str]], total: int) -> Table | str:
+    """Stages that are not fresh, and why."""
+    if not stale:
+        return f"All {total} stages are up to date."
     table = Table("stage", "item", "why", box=None, pad_edge=False)
     for address, reasons in stale.items():
-        table.add_row(*address.split("@"), "; ".join(_reasons(reasons)))
+        table.add_row(*address, escape(_short(reasons)))
+    fresh = total - len(stale)
+    table.caption = f"{fresh} of {total} stages are up to date; dreampose animate … makes the rest."
+    table.caption_justify = "left"
     return table
 
 
-def _reasons(reasons: list[str | dict[str, Any]]) -> Iterator[str]:
-    for reason in reasons:
-        if isinstance(reason, str):
-            yield reason
-        else:
-            for kind, paths in reason.items():
-                yield f"{kind}: " + ", ".join(f"{path} {state}" for path, state in paths.items())
+def _short(reasons: Sequence[str]) -> str:
+    more = f" and {len(reasons) - 3} more" * (len(reasons) > 3)
+    return "; ".join(reasons[:3]) + more
+
+
+def item_table(
+    items: Catalog,
+    group: str,
+    key: str,
+    entries: dict[Address, Record],
+    stale: dict[Address, list[str]],
+) -> Table:
+    """One item: its fields, its stages with their outputs, who uses it."""
+    table = Table(group.removesuffix("s"), key, box=None, pad_edge=False)
+    for name, value in getattr(items, group)[key].model_dump().items():
+        if value not in ({}, NOTHING):
+            table.add_row(name, escape(str(value)))
+    for address in {**entries, **stale}:
+        state = _short(stale[address]) if address in stale else "fresh"
+        outs = entries.get(address, {"outs": []})["outs"]
+        sizes = ", ".join(f"{out['path']} ({out['size'] / 2**20:.1f} MiB)" for out in outs)
+        table.add_row(address.stage, escape(f"{state}: {sizes}" if sizes else state))
+    for other, name in items.users(group, key):
+        table.add_row("used by", f"{other.removesuffix('s')}/{name}")
+    return table
+
+
+def say_reproduced(outputs: Iterable[Reproduced]) -> None:
+    """One line an output. Raises InputError at the end where bytes differ."""
+    different = []
+    for output in outputs:
+        same = output.recorded == output.now
+        verdict = "the same bytes" if same else "OTHER bytes"
+        console.print(f"{output.stage}: {verdict}", markup=False)
+        console.print(f"  {output.path}", style="dim", markup=False)
+        if not same:
+            different.append(output.stage)
+    if different:
+        raise InputError(
+            f"{', '.join(different)} made other bytes than recorded",
+            "compare the environment: dreampose lineage shows the recorded one",
+        )
+    console.print("Everything was made again, bit for bit.")
+
+
+def doctor_table(findings: Iterable[Finding]) -> Table:
+    """What was found, and remedies where something is missing."""
+    table = Table("", "found", "to do", box=None, pad_edge=False)
+    for finding in findings:
+        style = "yellow" if finding.remedy else ""
+        table.add_row(finding.subject, escape(finding.found), escape(finding.remedy), style=style)
+    return table

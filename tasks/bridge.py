@@ -25,6 +25,7 @@ from typing import Any, Literal
 from common.errors import InputError
 from common.program import die_with_parent
 from common.progress import RUN_DIR
+from tasks import graph
 from tasks.graph import Address
 
 RUNS = Path("data/runs")
@@ -33,8 +34,9 @@ Listener = Callable[[dict[str, Any]], None]
 
 _CHILD = (
     "import sys; from tasks.bridge import end_group_with_parent; end_group_with_parent(); "
-    "from dvc.cli import main; sys.exit(main(sys.argv[1:]))"
+    "from {module} import main; sys.exit(main(sys.argv[1:]))"
 )
+_DVC, _QUICK = (_CHILD.format(module=module) for module in ("dvc.cli", "tasks.dvc_quick"))
 _POLL_SECONDS, _MERCY_SECONDS = 0.2, 3.0
 
 
@@ -70,9 +72,11 @@ def run_stage(address: Address, listener: Listener | None = None) -> StageRun:
     RUNS.mkdir(parents=True, exist_ok=True)
     run_dir = Path(tempfile.mkdtemp(prefix=f"{address.stage}-", dir=RUNS)).absolute()
     begin = time.monotonic()
+    target = graph.targets([address])[address]
     keep = False
     try:
-        code = _dvc(["repro", "--single-item", str(address)], run_dir, listener)
+        command = ["--wait-for-lock", "repro", "--single-item", target]
+        code = _run(_DVC, command, run_dir, listener)
         log = (run_dir / "log.txt").read_text(encoding="utf-8", errors="replace")
         if code and _is_busy(log):
             raise StageBusyError(address, _last_error(log), "try again when that has ended")
@@ -82,29 +86,25 @@ def run_stage(address: Address, listener: Listener | None = None) -> StageRun:
     finally:
         if not keep:
             shutil.rmtree(run_dir)
-    return StageRun(address, _outcome(address, log), time.monotonic() - begin)
+    return StageRun(address, _outcome(target, log), time.monotonic() - begin)
 
 
-def stale(addresses: Iterable[Address]) -> dict[str, Any]:
-    """The stages among these that DVC would run or restore, with its reasons; in one process.
-
-    Where another process is at work on one of them DVC cannot tell: all count as stale then.
-    """
-    names = list(dict.fromkeys(map(str, addresses)))
+def stale(addresses: Iterable[Address]) -> dict[Address, list[Any]]:
+    """The stages among these that DVC would run or restore, with its reasons; in one process."""
+    names = {target: address for address, target in graph.targets(addresses).items()}
     with _scratch() as run_dir:
-        code = _dvc(["status", "--json", *names], run_dir)
+        code = _run(_QUICK, ["status", *names], run_dir)
         log = (run_dir / "log.txt").read_text(encoding="utf-8")
-    if code and _is_busy(log):
-        return {name: ["another process is at work"] for name in names}
     if code:
         raise InputError(f"DVC cannot read this workspace: {_last_error(log)}", "run: dvc status")
-    return json.loads(log[log.index("{") :])
+    reasons = json.loads(log.splitlines()[-1])
+    return {names[target]: reasons[target] for target in names if target in reasons}
 
 
 def add(path: Path) -> None:
     """Put a file under DVC's care: its bytes go to the cache, `path`.dvc names them."""
     with _scratch() as run_dir:
-        code = _dvc(["add", "--quiet", str(path)], run_dir)
+        code = _run(_QUICK, ["add", str(path)], run_dir)
         log = (run_dir / "log.txt").read_text(encoding="utf-8")
     if code:
         raise InputError(f"DVC cannot take {path}: {_last_error(log)}", f"run: dvc add {path}")
@@ -116,8 +116,8 @@ def _scratch() -> Iterator[Path]:
         yield Path(folder)
 
 
-def _dvc(arguments: list[str], run_dir: Path, listener: Listener | None = None) -> int:
-    """Run DVC with its output in `run_dir`/log.txt; returns its exit code."""
+def _run(child: str, arguments: list[str], run_dir: Path, listener: Listener | None = None) -> int:
+    """Run Python code with its output in `run_dir`/log.txt; returns its exit code."""
     bin_dir = Path(sys.executable).parent
     environment = {
         **os.environ,
@@ -126,7 +126,7 @@ def _dvc(arguments: list[str], run_dir: Path, listener: Listener | None = None) 
     }
     with open(run_dir / "log.txt", "wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-c", _CHILD, "--wait-for-lock", *arguments],
+            [sys.executable, "-c", child, *arguments],
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -181,10 +181,10 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def _outcome(address: Address, log: str) -> Outcome:
-    if f"Running stage '{address}':" in log:
+def _outcome(target: str, log: str) -> Outcome:
+    if f"Running stage '{target}':" in log:
         return "ran"
-    return "restored" if f"Stage '{address}' is cached" in log else "unchanged"
+    return "restored" if f"Stage '{target}' is cached" in log else "unchanged"
 
 
 def _error(address: Address, log: str, run_dir: Path) -> StageError:

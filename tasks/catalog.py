@@ -29,6 +29,7 @@ from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 
 from common.errors import InputError
 from common.files import write_text
+from tasks import graph
 from tasks.arguments import Overrides, checked
 from tasks.graph import read_yaml
 
@@ -180,6 +181,46 @@ class Catalog(BaseModel):
         self.renders[key] = render
         return key
 
+    def find(self, name: str) -> tuple[str, str]:
+        """Group and key of the item `KEY` or `KIND/KEY`. Raises InputError unless one fits."""
+        kind, _, key = name.rpartition("/")
+        found = [
+            (group, key)
+            for group in type(self).model_fields
+            if key in getattr(self, group) and kind in ("", group, group.removesuffix("s"))
+        ]
+        if not found:
+            raise InputError(f"there is no item {name!r}", "see: dreampose list")
+        if len(found) > 1:
+            several = " or ".join(f"{group.removesuffix('s')}/{key}" for group, key in found)
+            raise InputError(f"{name!r} is several items", f"say which: {several}")
+        return found[0]
+
+    def users(self, group: str, key: str) -> list[tuple[str, str]]:
+        """The items that are made of this one, themselves used by none of one another first."""
+        role = group.removesuffix("s")
+        fields = {"source": ("source", "driving", "truth")}.get(role, (role,))
+        values = {key, f"data/frames/{key}"} if role == "source" else {key}
+        return [
+            (other, name)
+            for other in ("renders", "motions", "subjects")
+            for name, item in getattr(self, other).items()
+            if any(getattr(item, field, None) in values for field in fields)
+            or (other == "motions" and role == "source" and item.subject == key)
+        ]
+
+    def remove(self, group: str, key: str) -> list[tuple[str, str]]:
+        """Remove an item and what is made of it; returns all that went, (group, key) each."""
+        gone = [(group, key), *self.users(group, key)]
+        gone += [u for g, k in gone[1:] for u in self.users(g, k)]
+        for other, name in dict.fromkeys(gone):
+            getattr(self, other).pop(name, None)
+        wanted = {render.motion for render in self.renders.values()}
+        for name in [name for name in self.motions if name not in wanted]:
+            del self.motions[name]
+            gone.append(("motions", name))
+        return list(dict.fromkeys(gone))
+
     def _require(self, group: str, key: str) -> None:
         if key not in getattr(self, group):
             raise InputError(f"there is no '{key}' among the {group}", "see: dreampose list")
@@ -214,7 +255,7 @@ def load() -> Catalog:
 
 
 def text(catalog: Catalog) -> str:
-    """The file's content. Every group is there, empty or not: DVC's templates need them."""
+    """The file's content."""
     return _HEAD + yaml.safe_dump(catalog.model_dump(), sort_keys=False)
 
 
@@ -228,3 +269,4 @@ def edit() -> Iterator[Catalog]:
         yield catalog
         if catalog.model_dump() != before or not CATALOG.exists():
             write_text(CATALOG, text(catalog))
+        graph.lay_out(catalog.model_dump())

@@ -1,19 +1,27 @@
-"""The stage graph as DVC keeps it: what `dvc.yaml` defines and what `dvc.lock` recorded.
+"""The stage graph as DVC keeps it: what `dvc.yaml` defines, what each item's `dvc.lock` recorded.
 
-The only module that knows how these files are laid out.
+`dvc.yaml` defines every stage once, for all items of a group. DVC runs a copy that lies beside
+each item, `data/items/GROUP/KEY/dvc.yaml`, with a lock of its own: DVC reads and writes a lock
+whole, which took half a minute a stage with 500 items in one. The only module that knows how
+these files are laid out.
 """
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
 
-GRAPH, LOCK = Path("dvc.yaml"), Path("dvc.lock")
+from common.files import write_text
+
+GRAPH, ITEMS = Path("dvc.yaml"), Path("data/items")
+_UP = "../../../.."
+_HEAD = "# The stages of dvc.yaml for one item. Written by the program, as the catalog is.\n"
 
 
 class Address(NamedTuple):
@@ -30,10 +38,11 @@ class Address(NamedTuple):
 class Stage:
     """A stage of `dvc.yaml`: the catalog group it runs over, its program, what its command fixes.
 
-    `deps` are the dependencies as written, templates included.
+    `command` and `deps` are as written, templates included.
     """
 
     name: str
+    command: str
     group: str
     room: str
     verb: str
@@ -50,7 +59,11 @@ def read_yaml(path: Path) -> Any:
 
 def stages() -> dict[str, Stage]:
     """Every stage of `dvc.yaml`, in its order."""
-    return {name: _stage(name, entry) for name, entry in read_yaml(GRAPH)["stages"].items()}
+    return {name: _stage(name, entry) for name, entry in _definitions().items()}
+
+
+def _definitions() -> dict[str, dict[str, Any]]:
+    return read_yaml(GRAPH)["stages"]
 
 
 def _stage(name: str, entry: dict[str, Any]) -> Stage:
@@ -59,7 +72,8 @@ def _stage(name: str, entry: dict[str, Any]) -> Stage:
     (settings,) = re.findall(r"\$\{(\w+)\}(?=\s+\$\{item\.)", command)
     return Stage(
         name=name,
-        group=entry["foreach"].strip("${}"),
+        command=command,
+        group=_group(entry),
         room=room,
         verb=verb,
         fixed=frozenset(flag.replace("-", "_") for flag in re.findall(r"--([\w-]+)", command)),
@@ -68,27 +82,69 @@ def _stage(name: str, entry: dict[str, Any]) -> Stage:
     )
 
 
-def locked() -> dict[str, dict[str, Any]]:
-    """What DVC recorded of each stage it ran: {"stage@item": {cmd, deps, outs}}."""
-    return read_yaml(LOCK)["stages"] if LOCK.exists() else {}
+def stages_of(group: str, key: str) -> list[Address]:
+    """All stages of an item, in their order."""
+    return [Address(name, key) for name, stage in stages().items() if stage.group == group]
 
 
-def needed(addresses: Sequence[Address], stale: Collection[str]) -> set[Address]:
+def item_folder(group: str, key: str) -> Path:
+    """Where an item's `dvc.yaml` and `dvc.lock` lie."""
+    return ITEMS / group / key
+
+
+def _group(entry: dict[str, Any]) -> str:
+    return entry["foreach"].strip("${}")
+
+
+def targets(addresses: Iterable[Address]) -> dict[Address, str]:
+    """What DVC calls each of these stages: `data/items/renders/KEY/dvc.yaml:sample`."""
+    groups = {name: _group(entry) for name, entry in _definitions().items()}
+    return {a: f"{item_folder(groups[a.stage], a.item) / 'dvc.yaml'}:{a.stage}" for a in addresses}
+
+
+def lay_out(items: Mapping[str, Mapping[str, Any]]) -> None:
+    """Write the `dvc.yaml` of every item, given by group and key, that is not as it should be."""
+    definitions = _definitions()
+    for group, members in items.items():
+        stages = {
+            name: {"wdir": _UP, **entry["do"]}
+            for name, entry in definitions.items()
+            if _group(entry) == group
+        }
+        body = yaml.safe_dump({"stages": stages}, sort_keys=False, width=10_000)
+        for key, item in members.items():
+            variables = json.dumps([f"{_UP}/params.yaml", {"key": key, "item": item}])
+            path = item_folder(group, key) / "dvc.yaml"
+            text = f"{_HEAD}vars: {variables}\n{body}"
+            if not path.exists() or path.read_text(encoding="utf-8") != text:
+                write_text(path, text)
+
+
+def locked(addresses: Iterable[Address]) -> dict[Address, dict[str, Any]]:
+    """What DVC recorded of those of these stages that ran: {cmd, deps, outs} each."""
+    entries: dict[str, Any] = {}
+    found = {}
+    for address, target in targets(addresses).items():
+        lock = target.rpartition("/")[0] + "/dvc.lock"
+        if lock not in entries:
+            entries[lock] = read_yaml(Path(lock))["stages"] if Path(lock).exists() else {}
+        if address.stage in entries[lock]:
+            found[address] = entries[lock][address.stage]
+    return found
+
+
+def needed(addresses: Sequence[Address], stale: Collection[Address]) -> set[Address]:
     """Which of these stages, given in running order, must be run: the stale ones and all after.
 
     A stage that reads what no recorded stage among them made counts as needed: DVC shall decide.
     """
-    entries = locked()
-    makers = {
-        out["path"]: address
-        for address in addresses
-        for out in entries.get(str(address), {"outs": []})["outs"]
-    }
+    entries = locked(addresses)
+    makers = {out["path"]: address for address, entry in entries.items() for out in entry["outs"]}
     found: set[Address] = set()
     for address in addresses:
-        if str(address) in stale or any(
+        if address in stale or any(
             makers.get(dep["path"]) in {None, *found}
-            for dep in entries[str(address)]["deps"]
+            for dep in entries[address]["deps"]
             if _is_made(dep["path"])
         ):
             found.add(address)

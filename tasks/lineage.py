@@ -14,6 +14,7 @@ import os
 import platform
 import subprocess
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -49,9 +50,9 @@ def record(runs: Iterable[StageRun]) -> None:
 
     A stage that did not run here (`dvc repro` made it) gets no code and no environment.
     """
-    locked = graph.locked()
-    for run in runs:
-        entry = locked[str(run.address)]
+    by_address = {run.address: run for run in runs}
+    for address, entry in graph.locked(by_address).items():
+        run = by_address[address]
         for out in entry["outs"]:
             path = RECORDS / f"{out['md5']}-{run.address}.json"
             if run.outcome == "ran" or _recorded(path) != entry:
@@ -122,7 +123,21 @@ def _environment() -> dict[str, Any]:
         "torch": _version("torch"),
         "platform": f"{platform.system()} {platform.machine()}",
         "cores": os.cpu_count(),
+        "device": _device(),
     }
+
+
+def _device() -> str:
+    """The first NVIDIA GPU's name, else the processor's: what the bytes of a result depend on."""
+    with suppress(OSError, subprocess.SubprocessError):
+        query = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+        done = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True)
+        return done.stdout.splitlines()[0]
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor()
 
 
 def _version(package: str) -> str | None:
@@ -188,3 +203,33 @@ def _node(path: str, md5: str, texts: list[str], seen: set[str]) -> Node:
 def data_deps(record: Record) -> list[dict[str, str]]:
     """What the stage read that is not code."""
     return [dep for dep in record["lock"]["deps"] if not dep["path"].endswith(".py")]
+
+
+def as_data(node: Node) -> dict[str, Any]:
+    """The tree as plain data, for JSON; a record that was already shown further up is left out."""
+    return {
+        "path": node.path,
+        "md5": node.md5,
+        "made_by": None if node.again else node.record,
+        "again": node.again,
+        "from": [as_data(child) for child in node.children],
+    }
+
+
+def mermaid(node: Node) -> str:
+    """The tree as a Mermaid flow chart, inputs to the left."""
+    lines = ["flowchart LR"]
+    names: dict[tuple[str, str], str] = {}
+
+    def visit(node: Node) -> str:
+        key = (node.path, node.md5)
+        if key not in names:
+            names[key] = f"n{len(names)}"
+            lines.append(f'  {names[key]}["{node.path}<br/>{node.md5[:8]}"]')
+        if node.record and not node.again:
+            stage = node.record["stage"].split("@")[0]
+            lines.extend(f"  {visit(child)} -->|{stage}| {names[key]}" for child in node.children)
+        return names[key]
+
+    visit(node)
+    return "\n".join(lines) + "\n"

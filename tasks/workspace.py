@@ -5,6 +5,7 @@ A clone of the repository is one; `create` makes others beside it.
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -14,27 +15,49 @@ from tasks import catalog
 from tasks.catalog import CATALOG, Catalog
 
 HOME = Path(__file__).resolve().parent.parent
+VARIABLE = "DREAMPOSE_WORKSPACE"
 ROOMS = ("common", "mannequin", "densepose_prep", "dreampose_core", "tasks", "flows")
 _FOLDERS = (*ROOMS, "presets", "weights")
 _FILES = ("dvc.yaml", ".dvcignore", ".dvc/config")
 
 
+def named(folder: Path) -> Path:
+    """The workspace `folder`. Raises InputError where it is none."""
+    if not _is_workspace(folder):
+        raise InputError(f"{folder} is no workspace", f"make it one with: dreampose init {folder}")
+    return folder.resolve()
+
+
 def find(start: Path) -> Path:
-    """The workspace that `start` lies in, else the checkout this code belongs to."""
+    """The workspace named by $DREAMPOSE_WORKSPACE, else the one that `start` lies in, else the
+    checkout this code belongs to.
+    """
+    if os.environ.get(VARIABLE):
+        return named(Path(os.environ[VARIABLE]))
     for folder in (start, *start.parents, HOME):
-        if (folder / CATALOG).exists() and (folder / "dvc.yaml").exists():
+        if _is_workspace(folder):
             return folder
-    raise InputError(f"{start} lies in no workspace", "run it inside a clone of the repository")
+    raise InputError(f"{start} lies in no workspace", "make one with: dreampose init DIR")
+
+
+def _is_workspace(folder: Path) -> bool:
+    return (folder / CATALOG).exists() and (folder / "dvc.yaml").exists()
 
 
 def create(folder: Path, preset: str) -> None:
-    """Make `folder` a workspace of its own with the parameters of `preset` and no items."""
+    """Make `folder` a workspace of its own with the parameters of `preset` and no items.
+
+    Raises InputError where the folder holds something already.
+    """
+    parameters = preset_path(preset)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(f"{folder} is not empty", "give the name of a new folder")
     for name in _FOLDERS:
         shutil.copytree(HOME / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in _FILES:
         (folder / name).parent.mkdir(exist_ok=True)
         shutil.copyfile(HOME / name, folder / name)
-    shutil.copyfile(preset_path(preset), folder / "params.yaml")
+    shutil.copyfile(parameters, folder / "params.yaml")
     write_text(folder / CATALOG, catalog.text(Catalog()))
     without_git(folder)
 

@@ -1,13 +1,15 @@
 """Workspaces for tests, and no deadlines: a busy machine is no failure."""
 
 import gc
-from collections.abc import Callable, Iterator
+import json
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
 
-from tasks import workspace
+from tasks import graph, workspace
 
 hypothesis.settings.register_profile("patient", deadline=None)
 hypothesis.settings.load_profile("patient")
@@ -34,10 +36,12 @@ def little_garbage() -> Iterator[None]:
 
 @pytest.fixture
 def toy(tmp_path, monkeypatch) -> Callable[..., Path]:
-    """Makes a workspace with a graph of its own and enters it; more files by name."""
+    """Makes a workspace with a graph and items of its own and enters it; more files by name."""
 
-    def make(graph: str, **files: str) -> Path:
-        (tmp_path / "dvc.yaml").write_text(graph)
+    def make(stages: str, items: Mapping[str, Mapping[str, Any]], **files: str) -> Path:
+        empty = json.dumps([{group: {} for group in items}])
+        (tmp_path / "dvc.yaml").write_text(f"vars: {empty}\n{stages}")
+        (tmp_path / "params.yaml").write_text("{}\n")
         for name, text in files.items():
             (tmp_path / f"{name}.py").write_text(text)
         for room in workspace.ROOMS:
@@ -46,6 +50,7 @@ def toy(tmp_path, monkeypatch) -> Callable[..., Path]:
         (tmp_path / ".dvc/config").write_text((workspace.HOME / ".dvc/config").read_text())
         workspace.without_git(tmp_path)
         monkeypatch.chdir(tmp_path)
+        graph.lay_out(items)
         return tmp_path
 
     return make

@@ -16,20 +16,20 @@ from tasks.graph import Address
 GRAPH = """
 stages:
   write:
-    foreach: {a: one, b: two}
+    foreach: ${words}
     do: {cmd: "echo ${item} > ${key}.txt", deps: [slow.py], outs: ["${key}.txt"]}
   refuse:
-    foreach: {a: one}
+    foreach: ${one}
     do:
       cmd: >-
         echo '{"code": 2, "problem": "it is bad", "remedy": "be good"}'
         > $DREAMPOSE_RUN_DIR/error.json && exit 2
       outs: ["never.txt"]
   crash:
-    foreach: {a: one}
+    foreach: ${one}
     do: {cmd: "echo oh no && exit 3", outs: ["never2.txt"]}
   slow:
-    foreach: {a: one}
+    foreach: ${one}
     do: {cmd: "python slow.py", outs: ["slow.txt"]}
 """
 SLOW = """
@@ -45,7 +45,7 @@ child.wait()
 
 @pytest.fixture
 def here(toy):
-    yield toy(GRAPH, slow=SLOW)
+    yield toy(GRAPH, {"words": {"a": "one", "b": "two"}, "one": {"a": "one"}}, slow=SLOW)
     for pid in _pids():
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
@@ -88,12 +88,12 @@ def _all_gone_within(seconds: float) -> bool:
 
 def test_a_stage_runs_once_and_is_restored_from_the_cache(here):
     address = Address("write", "a")
-    assert list(bridge.stale([address])) == ["write@a"]
+    assert list(bridge.stale([address])) == [address]
     assert bridge.run_stage(address).outcome == "ran"
     assert bridge.stale([address]) == {}
     assert bridge.run_stage(address).outcome == "unchanged"
     (here / "a.txt").unlink()
-    (here / "dvc.lock").unlink()
+    (here / "data/items/words/a/dvc.lock").unlink()
     assert bridge.run_stage(address).outcome == "restored"
     assert (here / "a.txt").read_text() == "one\n"
     assert not list(bridge.RUNS.iterdir())
@@ -134,11 +134,11 @@ def test_the_stage_and_its_children_end_with_the_caller(here, monkeypatch, kind,
 
 
 def test_a_busy_stage_is_told_from_a_failed_one(here):
-    process = _run_slow_elsewhere()
+    process, slow = _run_slow_elsewhere(), Address("slow", "a")
     try:
         with pytest.raises(bridge.StageBusyError, match=r"busy.*PID \d+"):
-            bridge.run_stage(Address("slow", "a"))
-        assert bridge.stale([Address("slow", "a")]) == {"slow@a": ["another process is at work"]}
+            bridge.run_stage(slow)
+        assert bridge.stale([slow]) == {slow: ["another process is at work"]}
         assert bridge.run_stage(Address("write", "b")).outcome == "ran"
     finally:
         os.kill(process.pid, signal.SIGINT)

@@ -122,3 +122,57 @@ def test_many_writers_lose_nothing(here):
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(add, range(40)))
     assert len(catalog.load().sources) == 40
+
+
+class TestItems:
+    """Anna walks and waves; her photo is also a subject, and the true answer of her walk."""
+
+    @pytest.fixture
+    def items(self, here):
+        with catalog.edit() as items:
+            anna, walk = _two_sources(items)
+            wave = items.add_source("wave-33333333", "data/raw/wave-33333333/source", "wave")
+            subject = items.add_subject(anna)
+            items.add_render(subject, walk, truth=walk)
+            items.add_render(subject, wave, truth=anna)
+        return items
+
+    def test_found_by_key_or_kind_and_key(self, items):
+        assert items.find("walk-22222222") == ("sources", "walk-22222222")
+        assert items.find("subject/anna-11111111") == ("subjects", "anna-11111111")
+        assert items.find("sources/anna-11111111") == ("sources", "anna-11111111")
+
+    @pytest.mark.parametrize("name", ["nobody", "render/walk-22222222", "", "../x", "a/b/c"])
+    def test_a_stranger_is_refused(self, items, name):
+        with pytest.raises(InputError, match="there is no item"):
+            items.find(name)
+
+    def test_a_name_of_two_items_is_refused(self, items):
+        with pytest.raises(InputError, match="source/anna-11111111 or subject/anna-11111111"):
+            items.find("anna-11111111")
+
+    def test_users(self, items):
+        first, second = items.renders
+        assert items.users("sources", "walk-22222222") == [
+            ("renders", first),
+            ("motions", items.renders[first].motion),
+        ]
+        assert items.users("renders", first) == []
+        assert ("subjects", "anna-11111111") in items.users("sources", "anna-11111111")
+        assert ("renders", second) in items.users("sources", "anna-11111111")
+
+    def test_removing_takes_what_is_made_of_it(self, items):
+        first, second = items.renders
+        gone = items.remove("sources", "walk-22222222")
+        assert ("renders", first) in gone
+        assert set(items.renders) == {second}
+        assert set(items.motions) == {items.renders[second].motion}
+        items.remove("renders", second)
+        assert (items.renders, items.motions) == ({}, {})
+        assert set(items.sources) == {"anna-11111111", "wave-33333333"}
+        assert set(items.subjects) == {"anna-11111111"}
+
+    def test_removing_the_base_takes_all(self, items):
+        items.remove("bases", "default")
+        assert (items.bases, items.subjects, items.renders) == ({}, {}, {})
+        assert len(items.sources) == 3

@@ -4,6 +4,7 @@ The `tiny` preset in a workspace of its own. One test in order, because each cal
 the one before.
 """
 
+import json
 import os
 import re
 import shutil
@@ -76,19 +77,38 @@ def test_a_photo_and_a_clip_become_a_video(files, tmp_path):
     assert ran == {"sample", "assemble", "evaluate"}
     assert (files / "third.mp4").read_bytes() != video.read_bytes()
 
+    text = python("-m", "flows", "status", cwd=place)
+    assert re.search(r"All \d+ stages are up to date", text)
+    text = python("-m", "flows", "show", f"render/{video.stem}", cwd=place)
+    assert "fresh: data/samples/" in text
+
     text = python("-m", "flows", "lineage", files / "first.mp4", cwd=place)
     assert "--s1 2.0" in text
     text = python("-m", "flows", "lineage", files / "third.mp4", cwd=place)
     assert "--s1 2.0" in text
     assert "--s1 5.0" in text
+    tree = json.loads(python("-m", "flows", "lineage", files / "first.mp4", "--json", cwd=place))
+    assert tree["made_by"]["stage"] == f"assemble@{video.stem}"
+    assert tree["made_by"]["environment"]["torch"]
+    chart = python("-m", "flows", "lineage", files / "first.mp4", "--mermaid", cwd=place)
+    assert chart.count("-->|sample|") == 7
+
+    text = python("-m", "flows", "reproduce", files / "first.mp4", cwd=place)
+    assert "bit for bit" in text
+    (again,) = (place / "data/reproduced").glob("*/data/videos/*.mp4")
+    assert again.read_bytes() == video.read_bytes()
 
     elsewhere = tmp_path / "elsewhere"
     workspace.create(elsewhere, "tiny")
-    shutil.copyfile(place / "data/catalog.yaml", elsewhere / "data/catalog.yaml")
+    without_locks = shutil.ignore_patterns("dvc.lock")
+    shutil.copytree(place / "data/items", elsewhere / "data/items", ignore=without_locks)
     shutil.copytree(place / "data/raw", elsewhere / "data/raw")
-    ends = [f"{stage}@{video.stem}" for stage in ("assemble", "evaluate")]
-    python("-m", "dvc", "repro", "--quiet", *ends, cwd=elsewhere)
+    render = f"data/items/renders/{video.stem}"
+    python("-m", "dvc", "repro", "--quiet", f"{render}/dvc.yaml", cwd=elsewhere)
     assert (elsewhere / f"data/videos/{video.name}").read_bytes() == video.read_bytes()
-    recorded = graph.read_yaml(place / "dvc.lock")["stages"]
-    for stage, entry in graph.read_yaml(elsewhere / "dvc.lock")["stages"].items():
-        assert recorded[stage]["outs"] == entry["outs"], stage
+    locks = sorted((elsewhere / "data/items").glob("*/*/dvc.lock"))
+    assert len(locks) == 7
+    for lock in locks:
+        recorded = graph.read_yaml(place / lock.relative_to(elsewhere))["stages"]
+        for stage, entry in graph.read_yaml(lock)["stages"].items():
+            assert recorded[stage]["outs"] == entry["outs"], stage

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -9,12 +10,12 @@ import pytest
 
 from common.errors import InputError
 from flows import cli
-from tasks import catalog, inputs, workspace
+from tasks import catalog, graph, inputs, workspace
 
 
 @pytest.fixture
 def here(toy):
-    folder = toy("stages: {}\n")
+    folder = toy("stages: {}\n", {})
     (folder / "data").mkdir()
     (folder / "presets").symlink_to(workspace.HOME / "presets")
     (folder / "params.yaml").write_text("mine: 1\n")
@@ -86,6 +87,54 @@ def test_an_empty_workspace_is_listed(here, monkeypatch, capsys):
     assert dreampose(monkeypatch, "list") == 0
     assert dreampose(monkeypatch, "status") == 0
     assert "up to date" in capsys.readouterr().out
+
+
+def test_an_item_is_shown_and_removed(here, monkeypatch, capsys):
+    graph.GRAPH.write_text((workspace.HOME / "dvc.yaml").read_text())
+    with catalog.edit() as items:
+        key = items.add_source(*inputs.take_in(here / "photo.png"), "photo.png")
+        subject = items.add_subject(key)
+        items.add_render(subject, key)
+    assert dreampose(monkeypatch, "show", f"source/{key}") == 0
+    shown = capsys.readouterr().out
+    assert "photo.png" in shown
+    assert f"subject/{subject}" in shown
+    assert "missing" in shown
+    assert dreampose(monkeypatch, "rm", f"source/{key}") == 2
+    assert "--users" in capsys.readouterr().err
+    assert dreampose(monkeypatch, "rm", f"source/{key}", "--users") == 0
+    assert catalog.load().renders == {}
+    assert not graph.item_folder("sources", key).exists()
+    assert graph.item_folder("bases", "default").exists()
+
+
+def test_the_doctor_looks_at_everything(here, monkeypatch, capsys):
+    (here / "params.yaml").write_text((workspace.HOME / "presets/mini.yaml").read_text())
+    assert dreampose(monkeypatch, "doctor") == 0
+    text = capsys.readouterr().out
+    for subject in ("torch", "device", "ffmpeg", "weights/mini", "detectron2", "free disk"):
+        assert subject in text
+
+
+def test_workspaces_by_option_variable_and_place(here, tmp_path_factory, monkeypatch, capsys):
+    new = tmp_path_factory.mktemp("elsewhere") / "a b"
+    assert dreampose(monkeypatch, "init", str(new), "--preset", "tiny") == 0
+    assert dreampose(monkeypatch, "init", str(new)) == 2
+    assert "is not empty" in capsys.readouterr().err
+    monkeypatch.chdir(new.parent)
+    assert dreampose(monkeypatch, "list", "--workspace", "a b") == 0
+    assert Path.cwd() == new
+    monkeypatch.chdir("/")
+    monkeypatch.setenv(workspace.VARIABLE, str(new))
+    assert dreampose(monkeypatch, "list") == 0
+    assert Path.cwd() == new
+    monkeypatch.delenv(workspace.VARIABLE)
+    (new / "data/raw/deep").mkdir(parents=True)
+    monkeypatch.chdir(new / "data/raw/deep")
+    assert dreampose(monkeypatch, "list") == 0
+    assert Path.cwd() == new
+    assert dreampose(monkeypatch, "list", "--workspace", "data") == 2
+    assert "dreampose init data" in capsys.readouterr().err
 
 
 def test_a_damaged_catalog_is_named(here, monkeypatch, capfd):

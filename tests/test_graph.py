@@ -1,5 +1,7 @@
 """Which stages follow from a stale one."""
 
+from pathlib import Path
+
 import pytest
 import yaml
 
@@ -8,33 +10,42 @@ from tasks.graph import Address
 
 CUT, POSE, FIT, DRAW = (Address(stage, "x") for stage in ("cut", "pose", "fit", "draw"))
 CHAIN = [CUT, POSE, FIT, DRAW]
+DEFINITIONS = yaml.safe_dump(
+    {
+        "stages": {
+            a.stage: {"foreach": "${things}", "do": {"cmd": f"python {a.stage}"}} for a in CHAIN
+        }
+    },
+    sort_keys=False,
+)
 
 
 @pytest.fixture
-def recorded(tmp_path, monkeypatch):
+def recorded(toy):
     """cut → pose → draw, and fit → draw."""
 
     def entry(deps: list[str], out: str) -> dict:
         return {"deps": [{"path": path} for path in deps], "outs": [{"path": out}]}
 
-    stages = {
-        "cut@x": entry(["code.py", "data/raw/x"], "data/cut"),
-        "pose@x": entry(["data/cut"], "data/pose"),
-        "fit@x": entry(["weights/w"], "data/fit"),
-        "draw@x": entry(["data/pose", "data/fit"], "data/draw"),
+    made = {
+        CUT: entry(["code.py", "data/raw/x"], "data/cut"),
+        POSE: entry(["data/cut"], "data/pose"),
+        FIT: entry(["weights/w"], "data/fit"),
+        DRAW: entry(["data/pose", "data/fit"], "data/draw"),
     }
-    monkeypatch.chdir(tmp_path)
-    graph.LOCK.write_text(yaml.safe_dump({"stages": stages}))
-    return stages
+    toy(DEFINITIONS, {"things": {"x": 1}})
+    stages = {address.stage: entry for address, entry in made.items()}
+    Path("data/items/things/x/dvc.lock").write_text(yaml.safe_dump({"stages": stages}))
+    return made
 
 
 @pytest.mark.parametrize(
     ("stale", "needed"),
     [
         ([], []),
-        (["cut@x"], [CUT, POSE, DRAW]),
-        (["fit@x"], [FIT, DRAW]),
-        (["draw@x"], [DRAW]),
+        ([CUT], [CUT, POSE, DRAW]),
+        ([FIT], [FIT, DRAW]),
+        ([DRAW], [DRAW]),
     ],
 )
 def test_what_follows_from_a_stale_stage(recorded, stale, needed):
@@ -45,6 +56,25 @@ def test_a_stage_whose_input_nobody_recorded_is_needed(recorded):
     assert graph.needed([POSE], []) == {POSE}
 
 
-def test_all_is_needed_where_nothing_is_recorded(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert graph.needed(CHAIN, list(map(str, CHAIN))) == set(CHAIN)
+def test_all_is_needed_where_nothing_is_recorded(toy):
+    toy(DEFINITIONS, {"things": {"x": 1}})
+    assert graph.needed(CHAIN, CHAIN) == set(CHAIN)
+
+
+def test_what_dvc_recorded_comes_by_stage(recorded):
+    assert graph.locked(CHAIN) == recorded
+
+
+def test_items_are_laid_out_once(toy):
+    folder = toy(DEFINITIONS, {"things": {"x": 1}})
+    path = folder / "data/items/things/x/dvc.yaml"
+    before = path.stat().st_mtime_ns
+    graph.lay_out({"things": {"x": 1, "y": {"a": 2}}})
+    assert path.stat().st_mtime_ns == before
+    graph.lay_out({"things": {"x": 3}})
+    assert yaml.safe_load(path.read_text()) == {
+        "vars": ["../../../../params.yaml", {"key": "x", "item": 3}],
+        "stages": {a.stage: {"wdir": "../../../..", "cmd": f"python {a.stage}"} for a in CHAIN},
+    }
+    assert path.with_name("dvc.yaml").exists()
+    assert (folder / "data/items/things/y/dvc.yaml").exists()

@@ -10,16 +10,17 @@ from common.errors import InputError
 from tasks import bridge, lineage
 from tasks.graph import Address
 
+ITEMS = {"photos": {"a": "photo.txt", "b": "photo.txt"}, "names": {"a": "a"}}
 GRAPH = """
 stages:
   cut:
-    foreach: {a: photo.txt, b: photo.txt}
+    foreach: ${photos}
     do:
       cmd: "mkdir -p out/${key}/sub; cp ${item} out/${key}/0; echo x > out/${key}/sub/1"
       deps: ["${item}", make.py]
       outs: ["out/${key}"]
   join:
-    foreach: {a: a}
+    foreach: ${names}
     do:
       cmd: "cat out/${item}/0 out/${item}/sub/1 > joined.txt"
       deps: ["out/${item}"]
@@ -29,7 +30,7 @@ stages:
 
 @pytest.fixture
 def made(toy) -> Path:
-    folder = toy(GRAPH, make="print()\n")
+    folder = toy(GRAPH, ITEMS, make="print()\n")
     (folder / "photo.txt").write_text("a photo\n")
     for address in (Address("cut", "a"), Address("join", "a")):
         lineage.record([bridge.run_stage(address)])

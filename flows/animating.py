@@ -1,0 +1,156 @@
+"""The verb `animate`: a photo and a clip in, a video out, and where it came from.
+
+It asks DVC first what is stale; Prefect is started only where there is something to do.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import Positional, arg
+
+from common.errors import InputError
+from common.files import publish
+from flows import order, report
+from flows.place import InWorkspace
+from flows.report import console
+from tasks import bridge, catalog, inputs, lineage
+from tasks.bridge import StageRun
+from tasks.catalog import Catalog
+from tasks.graph import Address
+
+_NO_TRAINING = {"steps": 0}
+_AS_SET = "(default: as in params.yaml)"
+Count = Annotated[int | None, arg(metavar="N", help_behavior_hint=_AS_SET)]
+Number = Annotated[float | None, arg(metavar="X", help_behavior_hint=_AS_SET)]
+
+
+@dataclass(frozen=True)
+class Animate(InWorkspace):
+    """Put the person of SUBJECT into the motion of CLIP."""
+
+    subject: Annotated[Positional[Path], arg(metavar="SUBJECT")]
+    """photo or video of a person"""
+    clip: Annotated[Positional[Path], arg(metavar="CLIP")]
+    """video of the motion"""
+    out: Annotated[Path, arg(aliases=["-o"])]
+    """the .mp4 to write"""
+    steps: Count = None
+    """sampling steps"""
+    s1: Number = None
+    """guidance by the subject's picture"""
+    s2: Number = None
+    """guidance by the pose"""
+    seed: Count = None
+    """seed of the sampling noise"""
+    finetune: bool = True
+    """fit the model to the subject first"""
+    start: Number = None
+    """seconds of CLIP to skip"""
+    end: Number = None
+    """second of CLIP to stop at"""
+    fps: Number = None
+    """frames per second to take from CLIP"""
+    max_frames: Count = None
+    """take at most so many frames of CLIP"""
+    truth: Annotated[Path | None, arg(metavar="CLIP", help_behavior_hint="")] = None
+    """clip of the true answer, to measure against"""
+    sheet: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")] = None
+    """also write the contact sheet to this .png"""
+
+    def run(self) -> None:
+        begin = time.monotonic()
+        files = {name: path.absolute() for name, path in self._files().items()}
+        out = _writable(self.out, ".mp4")
+        sheet = _writable(self.sheet, ".png") if self.sheet else None
+        for path in files.values():
+            inputs.probe(path)
+        self.enter()
+        items, render = self._register(files)
+        addresses = order.animate(items, render)
+        runs = _bring_up_to_date(addresses, render)
+        _copy(Path(f"data/videos/{render}.mp4"), out)
+        if sheet:
+            _copy(Path(f"data/reports/{render}/contact.png"), sheet)
+        self._say(runs, items, out, sheet, time.monotonic() - begin)
+
+    def _files(self) -> dict[str, Path]:
+        return {"subject": self.subject, "clip": self.clip} | (
+            {"truth": self.truth} if self.truth else {}
+        )
+
+    def _register(self, files: dict[str, Path]) -> tuple[Catalog, str]:
+        raws = {name: inputs.take_in(path) for name, path in files.items()}
+        cut = self._given("start", "end", "fps", "max_frames")
+        training = None if self.finetune else _NO_TRAINING
+        with catalog.edit() as items:
+            photo = items.add_source(*raws["subject"], files["subject"].name)
+            driving = items.add_source(*raws["clip"], files["clip"].name, cut)
+            truth = (
+                items.add_source(*raws["truth"], files["truth"].name, cut) if self.truth else None
+            )
+            subject = items.add_subject(photo, finetune_unet=training, finetune_vae=training)
+            sample = self._given("steps", "s1", "s2", "seed")
+            render = items.add_render(subject, driving, sample, truth)
+        return items, render
+
+    def _given(self, *names: str) -> dict[str, int | float]:
+        return {name: value for name in names if (value := getattr(self, name)) is not None}
+
+    def _say(
+        self, runs: list[StageRun], items: Catalog, out: Path, sheet: Path | None, seconds: float
+    ) -> None:
+        console.print(report.run_table(runs))
+        if all(run.outcome == "unchanged" for run in runs):
+            console.print("Nothing had to be done: everything was up to date.")
+        console.print(report.lineage_tree(lineage.tree(out), items, commands=False))
+        console.print(f"[bold]{out}[/]" + (f" and [bold]{sheet}[/]" if sheet else ""))
+        console.print(f"{seconds:.1f} s in all")
+
+
+def _writable(path: Path, suffix: str) -> Path:
+    """The absolute path. Raises InputError unless a file with that suffix can be written there."""
+    path = path.absolute()
+    if path.suffix.lower() != suffix or path.is_dir():
+        raise InputError(f"{path} cannot be the output", f"give a file name that ends in {suffix}")
+    nearest = next(folder for folder in path.parents if folder.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
+        raise InputError(f"nothing can be written to {nearest}", "give another place")
+    return path
+
+
+def _copy(made: Path, out: Path) -> None:
+    with publish(out) as partial:
+        shutil.copyfile(made, partial)
+
+
+def _bring_up_to_date(addresses: list[Address], render: str) -> list[StageRun]:
+    if bridge.stale(addresses):
+        _quiet_prefect()
+        board = report.Board(addresses)
+        with board.shown():
+            from flows.animate import animate
+
+            return animate(render)
+    runs = [StageRun(address, "unchanged", 0.0) for address in addresses]
+    lineage.record(runs)
+    return runs
+
+
+def _quiet_prefect() -> None:
+    """Prefect's settings for one command of its own; what the user has set stays."""
+    for name, value in {
+        "PREFECT_HOME": str(Path("data/prefect").absolute()),
+        "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "true",
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "DO_NOT_TRACK": "1",
+        "PREFECT_LOGGING_LEVEL": "CRITICAL",
+        "PREFECT_LOGGING_TO_API_ENABLED": "false",
+    }.items():
+        os.environ.setdefault(name, value)
