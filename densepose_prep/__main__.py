@@ -1,8 +1,8 @@
 """`python -m densepose_prep VERB`: frames to IUV maps, as programs with explicit arguments.
 
 Reading order: densepose → reformat → retarget; `import-poses` and `export-poses` exchange poses
-with the reference implementation; `train-iuv` and `evaluate-iuv` are the recipe of
-the shipped backend.
+with the reference implementation; `train-iuv` and `evaluate-iuv` are the recipe of the shipped
+backend.
 """
 
 from __future__ import annotations

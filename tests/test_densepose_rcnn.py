@@ -175,13 +175,21 @@ def test_charts_are_detectron2s(ours, reference):
 
 
 def test_persons_are_detectron2s(loaded, reference, monkeypatch):
-    """All hundred; the surfaces of the first are compared below."""
+    """All hundred; the surfaces of the first are compared below. Two pictures keep apart."""
     network, _ = loaded
-    flat = Surface(*(torch.zeros(100, channels, 1, 1) for channels in (2, 25, 25, 25)))
-    monkeypatch.setattr(network.roi_heads, "surfaces", lambda *_: flat)
-    found = network(prepared([resized(reference["picture"], SIZE)], torch.zeros(1)), SIZE)
-    close(found.boxes, reference["det_boxes_input"], 1e-3)
-    close(found.scores, reference["det_scores"])
+
+    def flat(decoded, boxes, images):
+        return Surface(*(torch.zeros(len(boxes), channels, 1, 1) for channels in (2, 25, 25, 25)))
+
+    monkeypatch.setattr(network.roi_heads, "surfaces", flat)
+    frames = [resized(reference[name], SIZE) for name in ("picture", "picture2")]
+    found = network(prepared(frames, torch.zeros(1)), SIZE)
+    close(found.boxes[:100], reference["det_boxes_input"], 1e-3)
+    close(found.scores[:100], reference["det_scores"])
+    assert found.images[:100].tolist() == [0] * 100
+    alone = network(prepared(frames[1:], torch.zeros(1)), SIZE)
+    close(found.boxes[100:], alone.boxes.numpy(), 1e-3)
+    close(found.scores[100:], alone.scores.numpy())
     made = backend.detections("a.png", found, 0, SIZE, (120, 160))
     close(made.boxes, reference["final_boxes"], 1e-3)
     close(made.scores, reference["final_scores"])
@@ -248,6 +256,17 @@ def test_roi_align_by_the_plain_loops():
         np.testing.assert_allclose(
             made[images == image].permute(0, 3, 1, 2), expected, rtol=0, atol=1e-5
         )
+
+
+def test_half_precision_reads_the_same_cells():
+    random = torch.Generator().manual_seed(0)
+    level = torch.randn(1, 8, 16, 16, generator=random)
+    boxes = torch.tensor([[3.3, 5.5, 50.2, 61.7], [900.0, 900, 990, 990]])
+    whole = roi_align([level], boxes, NOWHERE[:2], 7)
+    half = roi_align([level.half()], boxes, NOWHERE[:2], 7)
+    assert half.dtype == torch.float16
+    torch.testing.assert_close(half.float(), whole, rtol=0, atol=5e-3)
+    assert not whole[1].any()
 
 
 def test_every_box_reads_its_own_level():

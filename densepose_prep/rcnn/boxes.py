@@ -34,13 +34,12 @@ def filled(boxes: Tensor) -> Tensor:
 
 def overlap(boxes: Tensor) -> Tensor:
     """Intersection over union (…, N, N) of every two of N boxes."""
-    area = (boxes[..., 2:] - boxes[..., :2]).prod(-1)
-    x0, y0, x1, y1 = boxes.unsqueeze(-2).unbind(-1)
-    other_x0, other_y0, other_x1, other_y1 = boxes.unsqueeze(-3).unbind(-1)
-    width = torch.minimum(x1, other_x1).sub_(torch.maximum(x0, other_x0)).clamp_(min=0)
-    height = torch.minimum(y1, other_y1).sub_(torch.maximum(y0, other_y0)).clamp_(min=0)
-    common = width.mul_(height)
-    return common / (area.unsqueeze(-1) + area.unsqueeze(-2)).sub_(common)
+    low, high = boxes.movedim(-1, 0).contiguous().split(2)
+    area = (high - low).prod(0)
+    start = torch.maximum(low[..., :, None], low[..., None, :])
+    end = torch.minimum(high[..., :, None], high[..., None, :])
+    common = end.sub_(start).clamp_(min=0).prod(0)
+    return common / (area[..., :, None] + area[..., None, :]).sub_(common)
 
 
 def unsuppressed(boxes: Tensor, valid: Tensor, threshold: float) -> Tensor:
