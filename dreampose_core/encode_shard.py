@@ -16,11 +16,11 @@ from torch.utils.data import DataLoader, Dataset
 
 from common.files import publish, write_json
 from common.progress import track
+from common.shards import Shard, open_shard, views
 from dreampose_core.conditioning import CLASS_MAP_CHANNELS, Conditioning
 from dreampose_core.model import build
 from dreampose_core.pixels import Autoencoder, encode, to_tensor
 from dreampose_core.posemaps import on_grid, part_maps, uv_maps
-from dreampose_core.shards import Shard, open_shard, views
 
 ARRAYS = ("latents", "uv", "parts", "warped", "classes", "reference")
 _FRONT_SHARE = 0.7

@@ -14,12 +14,12 @@ from diffusers import AutoencoderDC
 from torch import Tensor, nn
 
 from common.files import folder_hash, publish, write_json
+from common.shards import Shard, open_shard
 from common.training import Batch, TrainingSettings, resume_folder, train, write_curves
 from dreampose_core.autoencoder import start_from_pca
 from dreampose_core.metrics import psnr
 from dreampose_core.model import build
 from dreampose_core.pixels import decode, encode, to_frames, to_tensor
-from dreampose_core.shards import Shard, open_shard
 
 _PCA_FRAMES, _MEASURED_FRAMES = 512, 128
 _LATENT_NOISE = 0.05

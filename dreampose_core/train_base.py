@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from common.errors import InputError
 from common.files import file_hash, folder_hash, publish, write_json
 from common.settings import NoiseSettings
+from common.shards import Shard, open_shard
 from common.training import Batch, TrainingSettings, resume_folder, train, write_curves
 from dreampose_core.conditioning import CLASS_MAP_CHANNELS, Condition
 from dreampose_core.denoising import DenoisingProblem, draw_noise
@@ -24,7 +26,6 @@ from dreampose_core.model import build, load
 from dreampose_core.pipeline import DreamPosePipeline
 from dreampose_core.pixels import Autoencoder, clip_pixels, decode, to_frames, to_tensor
 from dreampose_core.posemaps import window_indices
-from dreampose_core.shards import Shard, open_shard
 
 _PRIOR_FRAMES, _SENSITIVITY_FRAMES, _MEASURED_FRAMES = 512, 32, 48
 
@@ -73,11 +74,15 @@ class BaseData:
         return [int(chosen[i]) for i in zip(subjects, clips, frames, strict=True)]
 
     def pick(self, generator: torch.Generator, count: int) -> tuple[np.ndarray, ...]:
-        """Random (subjects, clips, frames)."""
-        return tuple(
-            torch.randint(0, n, (count,), generator=generator).numpy()
-            for n in self.arrays["latents"].shape[:3]
-        )
+        """Random (subjects, clips, frames), front, side and back equally often."""
+        chances = self.chances
+        chosen = torch.multinomial(chances.flatten(), count, True, generator=generator)
+        return tuple(index.numpy() for index in torch.unravel_index(chosen, chances.shape))
+
+    @cached_property
+    def chances(self) -> Tensor:
+        """Probability (S, C, T) of each frame, of the subjects that are encoded."""
+        return torch.from_numpy(self.shard.balance()[: len(self.arrays["latents"])])
 
 
 def fit_prior(warped: Tensor, classes: Tensor, latents: Tensor) -> Tensor:

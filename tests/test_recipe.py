@@ -13,6 +13,7 @@ from diffusers import AutoencoderDC
 from common.errors import InputError
 from common.files import folder_hash
 from common.program import main
+from common.shards import Shard, open_shard, views
 from dreampose_core import train_autoencoder, train_base
 from dreampose_core.__main__ import VERBS
 from dreampose_core.conditioning import Conditioning
@@ -20,7 +21,6 @@ from dreampose_core.encode_shard import ARRAYS, pick_references
 from dreampose_core.model import build, load
 from dreampose_core.pixels import encode, to_frames, to_tensor
 from dreampose_core.posemaps import part_maps
-from dreampose_core.shards import Shard, open_shard, views
 from dreampose_core.train_autoencoder import round_trip
 from dreampose_core.train_base import BaseData, decoder_sensitivity, fit_prior
 from mannequin.dataset import plan_dataset, render_dataset

@@ -32,6 +32,14 @@ class Shard:
         """Subjects, clips a subject, frames a clip."""
         return self.rgb.shape[:3]
 
+    def balance(self) -> np.ndarray:
+        """Probability (S, C, T) of every frame so that front, side and back come equally often.
+
+        Clips face the camera most of the time; what turns away is what is hard.
+        """
+        _, kind, count = np.unique(views(self.yaw), return_inverse=True, return_counts=True)
+        return (1 / (len(count) * count[kind])).reshape(self.yaw.shape)
+
 
 def open_shard(folder: Path) -> Shard:
     """Open a shard. Raises InputError where the folder is not one."""
