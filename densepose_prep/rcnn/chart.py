@@ -19,7 +19,7 @@ def chart_result(surface: Surface, box: Tensor) -> ChartResult:
         F.interpolate(values[None].float(), (height, width), mode="bilinear")[0]
         for values in surface
     )
-    labels = fine.argmax(0) * (coarse.argmax(0) > 0)
+    labels = fine.argmax(0) * (coarse[1] > coarse[0])
     chosen = u.new_empty(2, height, width)
     for channel, values in zip(chosen, (u, v), strict=True):
         channel[:] = values.gather(0, labels[None])[0] * (labels > 0)

@@ -54,28 +54,30 @@ class BoxPredictor(nn.Module):
 
 
 class Decoder(nn.Module):
-    """p2 … p5 to one map (B, 256, h, w) of stride 4 (Panoptic FPN, arXiv 1901.02446)."""
+    """p2 … p5 to one map (B, 256, h, w) of stride 4 (Panoptic FPN, arXiv 1901.02446).
+
+    A level is enlarged to stride 4 in steps of two, a convolution before each; the last step of
+    all levels is the same, so it is done once, on their sum.
+    """
 
     def __init__(self):
         super().__init__()
-        self.p2 = nn.Sequential(_convolution(), nn.ReLU(inplace=True))
-        self.p3, self.p4, self.p5 = (
-            nn.Sequential(*[layer for _ in range(count) for layer in (_convolution(), _enlarge())])
-            for count in (1, 2, 3)
-        )
+        self.p2, self.p3, self.p4, self.p5 = (_convolutions(count) for count in (1, 1, 2, 3))
         self.predictor = nn.Conv2d(CHANNELS, CHANNELS, 1)
 
     def forward(self, pyramid: Sequence[Tensor]) -> Tensor:
         p2, p3, p4, p5 = pyramid[:4]
-        return self.predictor(self.p2(p2).add_(self.p3(p3)).add_(self.p4(p4)).add_(self.p5(p5)))
+        coarse = self.p3(p3).add_(self.p4(p4)).add_(self.p5(p5))
+        enlarged = F.interpolate(coarse, scale_factor=2, mode="bilinear")
+        return self.predictor(self.p2(p2).add_(enlarged))
 
 
-def _convolution() -> nn.Conv2d:
-    return nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1)
-
-
-def _enlarge() -> nn.Module:
-    return nn.Sequential(nn.ReLU(inplace=True), nn.Upsample(scale_factor=2, mode="bilinear"))
+def _convolutions(count: int) -> nn.Sequential:
+    """Convolutions with an enlargement between each two."""
+    between = nn.Sequential(nn.ReLU(inplace=True), nn.Upsample(scale_factor=2, mode="bilinear"))
+    layers = [nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1) for _ in range(count)]
+    mixed = [layer for convolution in layers for layer in (convolution, between)]
+    return nn.Sequential(*mixed[:-1], nn.ReLU(inplace=True))
 
 
 class SurfaceHead(nn.Module):

@@ -18,9 +18,14 @@ _MULTIPLE = 32
 
 
 def network_size(size: Size, short_side: int = SHORT_SIDE, long_side: int = LONG_SIDE) -> Size:
-    """The shorter side becomes `short_side`, unless the longer one would pass `long_side`."""
-    scale = min(short_side / min(size), long_side / max(size))
-    return int(size[0] * scale + 0.5), int(size[1] * scale + 0.5)
+    """The shorter side becomes `short_side`, unless the longer one would pass `long_side`.
+
+    In two steps, as detectron2 does it: in one, some halves round the other way.
+    """
+    scale = short_side / min(size)
+    height, width = (short_side if side == min(size) else side * scale for side in size)
+    shrink = min(1.0, long_side / max(height, width))
+    return int(height * shrink + 0.5), int(width * shrink + 0.5)
 
 
 def resized(frame: np.ndarray, size: Size) -> np.ndarray:
