@@ -1,8 +1,8 @@
 """The frames folder: `000000.png` … RGB uint8, all one size, plus `frames.json`.
 
 `frames.json` holds what the pictures cannot: the source's frame rate as a fraction, the time
-stamps where the source varies, the rotation that was applied, whether HDR was tone-mapped, and
-whether there is audio.
+stamps where the source varies, the rotation that was applied, whether HDR was tone-mapped,
+whether there is audio, and how many seconds of the source come before the first frame.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ class FramesInfo:
     rotation: int = 0
     tone_mapped: bool = False
     audio: bool = False
+    start: float = 0.0
 
     @property
     def rate(self) -> Fraction:

@@ -45,8 +45,8 @@ def die_with_parent() -> None:
 def main(prog: str, verbs: Mapping[str, type[Any]], argv: list[str] | None = None) -> int:
     """Parse `argv`, run the verb, return the exit code."""
     run_dir = os.environ.get(RUN_DIR)
-    command = tyro.extras.subcommand_cli_from_dict(dict(verbs), prog=prog, args=argv)
     try:
+        command = tyro.extras.subcommand_cli_from_dict(dict(verbs), prog=prog, args=argv)
         command.run()
     except (InputError, OSError) as error:
         refusal = _refusal(error)

@@ -8,7 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 
+from common.errors import InputError
+
 Group = TypeVar("Group")
+MOST_STEPS, MOST_STRENGTH = 1000, 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +49,30 @@ class NoiseSettings:
     """1 draws time steps evenly; more draws noisy ones more often"""
     one_step: float = 0.0
     """share of samples drawn as one-step sampling without noise begins: last time step, zeros"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """How to sample. Raises InputError at a number that cannot be used."""
+
+    steps: int = 20
+    s1: float = 1.0
+    """strength of the image"""
+    s2: float = 1.0
+    """strength of the pose"""
+    seed: int = 0
+    noise_scale: float = 1.0
+    """scale of the initial noise: under 1 a small model shows less of its uncertainty as speckle"""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.steps <= MOST_STEPS:
+            raise InputError(f"--steps {self.steps} is out of range", f"give 1 to {MOST_STEPS}")
+        if self.seed < 0:
+            raise InputError(f"--seed {self.seed} is negative", "give a whole number from 0 on")
+        for name in ("s1", "s2", "noise_scale"):
+            value = getattr(self, name)
+            if not 0 <= value <= MOST_STRENGTH:
+                raise InputError(f"--{name} {value} is out of range", f"give 0 to {MOST_STRENGTH}")
 
 
 def group(kind: type[Group], verb: Any) -> Group:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from common.program import main
-from common.settings import NoiseSettings, TrainingSettings, group
+from common.settings import NoiseSettings, Sampling, TrainingSettings, group
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,10 @@ class Assemble:
     """x264 quality: lower is better and larger"""
     scale: int = 1
     """enlarge every pixel so many times"""
+    driving: Path | None = None
+    """frames folder whose span of `audio` is taken"""
+    audio: Path | None = None
+    """clip whose sound is laid under the video"""
 
     def run(self) -> None:
         from dreampose_core.assemble import assemble
@@ -143,7 +147,7 @@ class FinetuneVae(TrainingSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sample:
+class Sample(Sampling):
     """A subject's picture in a clip's poses: a samples folder."""
 
     base: Path
@@ -157,26 +161,17 @@ class Sample:
     poses: Path
     """the render's poses, in the subject's frame (retarget)"""
     out: Path
-    steps: int = 20
-    s1: float = 1.0
-    """strength of the image"""
-    s2: float = 1.0
-    """strength of the pose"""
-    seed: int = 0
-    noise_scale: float = 1.0
-    """scale of the initial noise"""
     scheduler: Literal["base", "ddim", "pndm", "dpm++", "unipc"] = "base"
     """base keeps the model's own"""
     batch_size: int = 8
     """frames at a time"""
 
     def run(self) -> None:
-        from dreampose_core.pipeline import Sampling
         from dreampose_core.sample import sample
 
         sample(
             self.base, self.unet, self.vae, self.frames, self.subject_poses, self.poses, self.out,
-            Sampling(self.steps, self.s1, self.s2, self.seed, self.noise_scale),
+            group(Sampling, self),
             self.scheduler, self.batch_size,
         )  # fmt: skip
 
@@ -282,11 +277,10 @@ class EvaluateBase(NoiseSettings):
 
     def run(self) -> None:
         from dreampose_core.evaluate_base import evaluate_base
-        from dreampose_core.pipeline import Sampling
 
         evaluate_base(
             self.model, self.data, self.out, self.subjects, self.finetuned_subjects,
-            Sampling(self.steps, seed=self.seed, noise_scale=self.noise_scale),
+            Sampling(steps=self.steps, seed=self.seed, noise_scale=self.noise_scale),
             TrainingSettings(
                 steps=self.finetune_steps, batch_size=8, learning_rate=self.finetune_rate,
                 seed=self.seed,

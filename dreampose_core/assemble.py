@@ -11,22 +11,35 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import av
 import ffmpeg
 import imageio_ffmpeg
 import numpy as np
 
 from common.errors import InputError
-from common.files import folder_hash, publish
+from common.files import file_hash, folder_hash, publish
 from common.frames import frame_paths, read_info
 from common.images import read_png
 from common.progress import track
 
 _SCALING = "lanczos+accurate_rnd+full_chroma_int+full_chroma_inp+bitexact"
+_KEPT_CODECS = ("aac", "mp3", "ac3", "eac3", "alac", "opus", "flac")
+Sound = tuple[ffmpeg.Stream, dict[str, str]]
 _BT709 = {"range": "tv", "colorspace": "bt709", "color_primaries": "bt709", "color_trc": "bt709"}
 
 
-def assemble(samples: Path, out: Path, crf: int = 16, scale: int = 1) -> None:
+def assemble(
+    samples: Path,
+    out: Path,
+    crf: int = 16,
+    scale: int = 1,
+    driving: Path | None = None,
+    audio: Path | None = None,
+) -> None:
     """Write the mp4 `out` from the frames folder `samples`.
+
+    `audio` is the clip whose sound is laid under it, `driving` the frames folder that was cut
+    from that clip: the sound begins and ends with those frames.
 
     `crf` is x264's quality, 0 (lossless) to 51; `scale` enlarges so many times (Lanczos). An odd
     side gets its last row or column once more, because 4:2:0 video has even sides. Raises
@@ -40,6 +53,11 @@ def assemble(samples: Path, out: Path, crf: int = 16, scale: int = 1) -> None:
     odd = [(0, side * scale % 2) for side in info.size]
     height, width = (side + pad for side, (_, pad) in zip(info.size, odd, strict=True))
     comment = {"input": folder_hash(samples), "crf": crf, "scale": scale}
+    sound = None
+    if audio:
+        start = read_info(driving).start if driving else 0.0
+        sound = _sound(audio, start, float(len(paths) / info.rate))
+        comment["audio"] = file_hash(audio)
 
     def pictures() -> Iterator[bytes]:
         for path in track(paths, "assemble"):
@@ -60,21 +78,40 @@ def assemble(samples: Path, out: Path, crf: int = 16, scale: int = 1) -> None:
             out_range="tv",
         )
         video = video.filter("format", "yuv420p").filter("setparams", **_BT709)
-        _encode(video, partial, pictures(), crf, json.dumps(comment))
+        _encode(video, sound, partial, pictures(), crf, json.dumps(comment))
+
+
+def _sound(clip: Path, start: float, seconds: float) -> Sound:
+    """A clip's sound from second `start` on, and how it goes into an mp4: as it is if it can."""
+    with av.open(str(clip)) as container:
+        codecs = [stream.codec_context.name for stream in container.streams.audio]
+    if not codecs:
+        raise InputError("the clip has no sound", "leave out --audio")
+    stream = ffmpeg.input(str(clip.absolute()), ss=start, t=seconds).audio
+    kept = codecs[0] in _KEPT_CODECS
+    return stream, {"acodec": "copy"} if kept else {"acodec": "aac", "audio_bitrate": "192k"}
 
 
 def _encode(
-    video: ffmpeg.Stream, out: Path, pictures: Iterator[bytes], crf: int, comment: str
+    video: ffmpeg.Stream,
+    sound: Sound | None,
+    out: Path,
+    pictures: Iterator[bytes],
+    crf: int,
+    comment: str,
 ) -> None:
-    command = video.output(
+    streams, audio_options = ([video, sound[0]], sound[1]) if sound else ([video], {})
+    command = ffmpeg.output(
+        *streams,
         str(out),
+        **audio_options,
         format="mp4",
         movflags="+faststart",
         vcodec="libx264",
         crf=crf,
         preset="medium",
         threads=1,
-        **{"x264-params": "cpu-independent=1", "fflags": "+bitexact", "flags:v": "+bitexact"},
+        **{"x264-params": "cpu-independent=1", "fflags": "+bitexact", "flags": "+bitexact"},
         map_metadata=-1,
         metadata=f"comment={comment}",
     ).global_args("-loglevel", "error", "-filter_threads", "1")

@@ -18,13 +18,13 @@ import torch
 from common.files import publish, write_json, write_text
 from common.images import sheet, write_png
 from common.progress import track
-from common.settings import NoiseSettings, TrainingSettings
+from common.settings import NoiseSettings, Sampling, TrainingSettings
 from common.shards import Shard, open_shard, views
 from common.training import resume_folder
 from dreampose_core.finetune import personalize
 from dreampose_core.metrics import masked_psnr, masked_ssim, psnr, ssim
 from dreampose_core.model import load
-from dreampose_core.pipeline import DreamPosePipeline, Sampling
+from dreampose_core.pipeline import DreamPosePipeline
 from dreampose_core.pixels import decode, encode, to_frames, to_tensor
 from dreampose_core.subject import Clip
 from dreampose_core.warp import backdrop, reference_surface, warp

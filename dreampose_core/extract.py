@@ -1,7 +1,8 @@
 """Any photo or clip to a frames folder: one picture at a time, so that length costs no memory.
 
 Photos are read by `photo`, everything else by `footage`; here frames are chosen (start, end, rate),
-scaled down and written.
+scaled down and written. A folder of photos of one person is read in the order of its names, each
+photo fitted to the size of the first.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import numpy as np
 from common.errors import InputError
 from common.files import publish
 from common.frames import FramesInfo, write_frames, write_info
+from common.images import Fit
 from common.progress import track
 from dreampose_core.footage import Footage, open_footage
 from dreampose_core.photo import read_photo
@@ -30,6 +32,7 @@ Timed = tuple[Fraction, Frame]
 """Seconds from the clip's first frame, and the frame."""
 
 MIN_SIDE = 16
+MAX_PHOTOS = 100
 MAX_ASPECT = 8
 _ROUNDING = Fraction(1, 1000)
 """Containers round times to a millisecond: so much earlier still counts as on time."""
@@ -44,7 +47,7 @@ def extract_frames(
     max_frames: int = 0,
     max_side: int = 1280,
 ) -> FramesInfo:
-    """Write the frames folder `out` from the photo or clip `input`; returns its `frames.json`.
+    """Write the frames folder `out` from the photo, photos or clip `input`; returns `frames.json`.
 
     `fps` frames per second are kept, each the nearest in time (0: all frames of the source),
     between the seconds `start` and `end` (0: to the end), at most `max_frames` (0: all), scaled
@@ -53,14 +56,39 @@ def extract_frames(
     """
     _check_arguments(fps, start, end, max_frames, max_side)
     _check_file(input)
-    photo = read_photo(input)
+    paths = photos_in(input) if input.is_dir() else [input]
+    photo = read_photo(paths[0])
+    if photo is None and input.is_dir():
+        raise InputError(f"{paths[0].name} in {input.name} is no photo", "keep photos only there")
     with publish(out) as partial:
         if photo is not None:
-            image, rotation = photo
-            info = FramesInfo(fps="1", rotation=rotation)
-            return write_frames(partial, [capped(image, max_side)], info)
+            pictures = _album(photo[0], paths[1 : max_frames or None], max_side)
+            info = FramesInfo(fps="1", rotation=photo[1])
+            return write_frames(partial, pictures, info)
         with open_footage(input) as clip:
             return _write_clip(clip, partial, fps, start, end, max_frames, max_side)
+
+
+def photos_in(folder: Path) -> list[Path]:
+    """The files of a folder that are not hidden, by name. Raises InputError where there is none."""
+    paths = sorted(p for p in folder.iterdir() if p.is_file() and not p.name.startswith("."))
+    if not paths or len(paths) > MAX_PHOTOS:
+        raise InputError(
+            f"{folder} holds {len(paths)} files", f"give a folder of 1 to {MAX_PHOTOS} photos"
+        )
+    return paths
+
+
+def _album(first: np.ndarray, others: list[Path], max_side: int) -> Iterator[np.ndarray]:
+    """The first photo, scaled down, and the others fitted to its size, repeating their edges."""
+    image = capped(first, max_side)
+    yield image
+    for path in others:
+        photo = read_photo(path)
+        if photo is None:
+            raise InputError(f"{path.name} is no photo", "keep photos only in that folder")
+        capped(photo[0], max_side)
+        yield Fit.whole(photo[0].shape[:2], image.shape[:2]).apply(photo[0])
 
 
 def _write_clip(
@@ -96,6 +124,7 @@ def _write_clip(
         rotation=clip.rotation,
         tone_mapped=clip.tone_mapped,
         audio=clip.audio,
+        start=round(float(times[0]), 6),
     )
     if clip.tone_mapped:
         print(f"{clip.name} is HDR: tone-mapped to sRGB", file=sys.stderr)
@@ -192,7 +221,9 @@ def _check_arguments(fps: float, start: float, end: float, max_frames: int, max_
 
 def _check_file(path: Path) -> None:
     if path.is_dir():
-        raise InputError(f"{path} is a folder", "give one photo or clip")
+        for photo in photos_in(path):
+            _check_file(photo)
+        return
     if not path.is_file():
         raise InputError(f"{path} is not there", "check the name")
     try:

@@ -14,6 +14,7 @@ from diffusers import DiffusionPipeline, SchedulerMixin, UNet2DConditionModel
 from torch import Tensor
 from transformers import CLIPVisionModel
 
+from common.settings import Sampling
 from dreampose_core.adapter import EmbeddingAdapter
 from dreampose_core.conditioning import Condition, Conditioning, repeat, with_warp
 from dreampose_core.guidance import branch_weights
@@ -32,21 +33,6 @@ class Reference:
     """(1, tokens, width)"""
     null_tokens: Tensor
     """(1, tokens, width): the tokens of the null image (zeros)"""
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How to sample: `s1` is the image's strength, `s2` the pose's.
-
-    `noise_scale` below 1 starts from weaker noise than the model was trained on: for a small
-    model, less speckle.
-    """
-
-    steps: int = 20
-    s1: float = 1.0
-    s2: float = 1.0
-    seed: int = 0
-    noise_scale: float = 1.0
 
 
 class DreamPosePipeline(DiffusionPipeline):

@@ -29,10 +29,11 @@ from common.frames import FramesInfo, frame_name, frame_paths
 from common.images import read_png, write_png
 from common.poses import pose_paths, read_iuv, require_chart
 from common.progress import Progress
+from common.settings import Sampling
 from dreampose_core.conditioning import rows
 from dreampose_core.framing import Canvas, model_fit, union
 from dreampose_core.model import load
-from dreampose_core.pipeline import DreamPosePipeline, Sampling
+from dreampose_core.pipeline import DreamPosePipeline
 
 SCHEDULERS: dict[str, type[SchedulerMixin]] = {
     "ddim": DDIMScheduler,

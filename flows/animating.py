@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from tyro.conf import Positional, arg
 
 from common.errors import InputError
 from common.files import publish
+from common.settings import Sampling
 from flows import order, report
 from flows.place import InWorkspace
 from flows.report import console
@@ -35,7 +37,7 @@ class Animate(InWorkspace):
     """Put the person of SUBJECT into the motion of CLIP."""
 
     subject: Annotated[Positional[Path], arg(metavar="SUBJECT")]
-    """photo or video of a person"""
+    """photo, folder of photos or video of a person"""
     clip: Annotated[Positional[Path], arg(metavar="CLIP")]
     """video of the motion"""
     out: Annotated[Path, arg(aliases=["-o"])]
@@ -58,6 +60,8 @@ class Animate(InWorkspace):
     """frames per second to take from CLIP"""
     max_frames: Count = None
     """take at most so many frames of CLIP"""
+    audio: bool = False
+    """keep the sound of CLIP"""
     truth: Annotated[Path | None, arg(metavar="CLIP", help_behavior_hint="")] = None
     """clip of the true answer, to measure against"""
     sheet: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")] = None
@@ -68,8 +72,11 @@ class Animate(InWorkspace):
         files = {name: path.absolute() for name, path in self._files().items()}
         out = _writable(self.out, ".mp4")
         sheet = _writable(self.sheet, ".png") if self.sheet else None
-        for path in files.values():
-            inputs.probe(path)
+        Sampling(**self._given("steps", "s1", "s2", "seed"))
+        for name, path in files.items():
+            if name != "subject" and path.is_dir():
+                raise InputError(f"{path} is a folder", "give one clip")
+            inputs.probe(path, **({} if name == "subject" else self._cut()))
         self.enter()
         items, render = self._register(files)
         addresses = order.animate(items, render)
@@ -86,7 +93,7 @@ class Animate(InWorkspace):
 
     def _register(self, files: dict[str, Path]) -> tuple[Catalog, str]:
         raws = {name: inputs.take_in(path) for name, path in files.items()}
-        cut = self._given("start", "end", "fps", "max_frames")
+        cut = self._cut()
         training = None if self.finetune else _NO_TRAINING
         with catalog.edit() as items:
             photo = items.add_source(*raws["subject"], files["subject"].name)
@@ -96,8 +103,11 @@ class Animate(InWorkspace):
             )
             subject = items.add_subject(photo, finetune_unet=training, finetune_vae=training)
             sample = self._given("steps", "s1", "s2", "seed")
-            render = items.add_render(subject, driving, sample, truth)
+            render = items.add_render(subject, driving, sample, truth, audio=self.audio)
         return items, render
+
+    def _cut(self) -> dict[str, int | float]:
+        return self._given("start", "end", "fps", "max_frames")
 
     def _given(self, *names: str) -> dict[str, int | float]:
         return {name: value for name in names if (value := getattr(self, name)) is not None}
@@ -119,9 +129,13 @@ def _writable(path: Path, suffix: str) -> Path:
     if path.suffix.lower() != suffix or path.is_dir():
         raise InputError(f"{path} cannot be the output", f"give a file name that ends in {suffix}")
     nearest = next(folder for folder in path.parents if folder.exists())
-    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
-        raise InputError(f"nothing can be written to {nearest}", "give another place")
-    return path
+    try:
+        with tempfile.NamedTemporaryFile(dir=nearest, suffix=path.name[-200:]):
+            return path
+    except OSError as error:
+        raise InputError(
+            f"nothing can be written to {nearest} ({error.strerror})", "give another place"
+        ) from None
 
 
 def _copy(made: Path, out: Path) -> None:

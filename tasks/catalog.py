@@ -38,6 +38,7 @@ NOTHING = "presets/nothing"
 DEFAULT_BASE = "default"
 _HEAD = "# What exists. Written by the dreampose command; DVC makes every stage of every item.\n"
 
+_RAW = r"data/raw/[a-z0-9-]{1,200}/source(\.[a-z0-9]{1,8})?"
 Key = Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]{1,200}$")]
 FramesPath = Annotated[
     str, StringConstraints(pattern=rf"^({NOTHING}|data/frames/[a-z0-9-]{{1,200}})$")
@@ -57,9 +58,7 @@ class Base(_Item):
 class Source(_Item):
     """A photo or clip: where its bytes are, and the name the user knows it by."""
 
-    input: Annotated[
-        str, StringConstraints(pattern=r"^data/raw/[a-z0-9-]{1,200}/source(\.[a-z0-9]{1,8})?$")
-    ]
+    input: Annotated[str, StringConstraints(pattern=f"^{_RAW}$")]
     name: str
     frames: Overrides = {}
     densepose: Overrides = {}
@@ -84,7 +83,11 @@ class Motion(_Item):
 
 
 class Render(_Item):
-    """A subject in a motion; `truth` is the frames folder of the true answer, or `NOTHING`."""
+    """A subject in a motion.
+
+    `truth` is the frames folder of the true answer, `audio` the clip whose sound goes with it;
+    either may be `NOTHING`.
+    """
 
     subject: Key
     base: Key
@@ -95,6 +98,7 @@ class Render(_Item):
     assemble: Overrides = {}
     evaluate: Overrides = {}
     truth: FramesPath = NOTHING
+    audio: Annotated[str, StringConstraints(pattern=rf"^({NOTHING}|{_RAW})$")] = NOTHING
 
 
 class Catalog(BaseModel):
@@ -153,10 +157,13 @@ class Catalog(BaseModel):
         driving: str,
         sample: Mapping[str, Any] | None = None,
         truth: str | None = None,
+        *,
+        audio: bool = False,
     ) -> str:
         """Register a subject in the motion of a driving source; returns the render's key.
 
-        A `truth` (a source's key) stays with the render until another one is given.
+        A `truth` (a source's key) stays with the render until another one is given. With `audio`
+        the driving source's sound is kept.
         """
         self._require("subjects", subject)
         self._require("sources", driving)
@@ -171,7 +178,11 @@ class Catalog(BaseModel):
             driving=driving,
             sample=checked("sample", dict(sample or {})),
         )
-        key = _key(f"{subject}--{driving}", {"sample": render.sample})
+        if audio:
+            render.audio = self.sources[driving].input
+            render.assemble = checked("assemble", {"audio": render.audio})
+        overrides = {"sample": render.sample, "assemble": render.assemble}
+        key = _key(f"{subject}--{driving}", overrides)
         if truth is not None:
             self._require("sources", truth)
             render.truth = f"data/frames/{truth}"

@@ -75,3 +75,10 @@ def quarters(height: int = 64, width: int = 96) -> np.ndarray:
     image[: height // 2, width // 2 :] = 0, 255, 0
     image[height // 2 :, width // 2 :] = 0, 0, 255
     return image
+
+
+def noise_clip(out: Path, frames: int = 4, size: int = 64) -> Path:
+    """A short H.264 clip of noise."""
+    source = ("-f", "lavfi", "-i", f"testsrc2=s={size}x{size}:r=25,format=yuv420p")
+    ffmpeg(*source, "-frames:v", frames, out)
+    return out

@@ -7,7 +7,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from media_samples import chart, chart_error
+from media_samples import chart, chart_error, ffmpeg
 
 from common.errors import InputError
 from common.frames import FramesInfo, frame_paths, read_frames, write_frames
@@ -121,3 +121,42 @@ def test_what_ffmpeg_refuses_is_said_in_one_line(samples, tmp_path):
         assemble(folder, tmp_path / "out.mp4", scale=16)
     assert "\n" not in str(refusal.value)
     assert not (tmp_path / "out.mp4").exists()
+
+
+class TestSound:
+    """A clip with a tone that begins after one second; its frames from .9 s on."""
+
+    @pytest.fixture(params=["aac", "pcm_s16le"])
+    def clip(self, tmp_path, request) -> Path:
+        path = tmp_path / "clip.mov"
+        picture = ("-f", "lavfi", "-i", "testsrc2=s=64x64:r=10:d=3,format=yuv420p")
+        tone = ("-f", "lavfi", "-i", "sine=f=440:d=2,adelay=1000")
+        ffmpeg(*picture, *tone, "-c:a", request.param, path)
+        return path
+
+    def made(self, clip: Path, out: Path) -> Path:
+        info = extract_frames(clip, out.parent / "driving", start=0.9, end=2.1)
+        assert info.start == pytest.approx(0.9)
+        write_frames(out.parent / "made", noise(12), FramesInfo("10"))
+        assemble(out.parent / "made", out, driving=out.parent / "driving", audio=clip)
+        return out
+
+    def test_it_begins_and_ends_with_the_frames(self, clip, tmp_path):
+        with av.open(str(self.made(clip, tmp_path / "o.mp4"))) as container:
+            frames = list(container.decode(audio=0))
+        rate = frames[0].rate
+        wave = np.abs(np.concatenate([f.to_ndarray().mean(0) for f in frames]))
+        assert len(wave) / rate == pytest.approx(1.2, abs=0.1)
+        loud = np.flatnonzero(wave > wave.max() / 4)[0] / rate
+        assert loud == pytest.approx(0.1, abs=0.05)
+
+    def test_the_bytes_are_the_same_each_time(self, clip, tmp_path):
+        (tmp_path / "again").mkdir()
+        one = self.made(clip, tmp_path / "o.mp4").read_bytes()
+        assert self.made(clip, tmp_path / "again/o.mp4").read_bytes() == one
+
+    def test_a_silent_clip_is_refused(self, samples, tmp_path):
+        ffmpeg("-f", "lavfi", "-i", "testsrc2=s=64x64:d=0.2", tmp_path / "mute.mp4")
+        with pytest.raises(InputError, match="no sound"):
+            assemble(samples(noise()), tmp_path / "o.mp4", audio=tmp_path / "mute.mp4")
+        assert not (tmp_path / "o.mp4").exists()

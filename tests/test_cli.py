@@ -31,36 +31,25 @@ def dreampose(monkeypatch, *arguments: str) -> int:
     return cli.main()
 
 
-@pytest.mark.parametrize(
-    ("arguments", "what"),
-    [
-        (["photo.png", "nowhere.mp4", "-o", "o.mp4"], "nowhere.mp4"),
-        (["photo.png", "text.mp4", "-o", "o.mp4"], "text.mp4"),
-        (["photo.png", "empty.mp4", "-o", "o.mp4"], "empty.mp4"),
-        (["nowhere.png", "photo.png", "-o", "o.mp4"], "nowhere.png"),
-        (["data", "photo.png", "-o", "o.mp4"], "folder"),
-        (["photo.png", "photo.png", "-o", "o.avi"], "ends in .mp4"),
-        (["photo.png", "photo.png", "-o", "photo.png/o.mp4"], "nothing can be written"),
-        (["photo.png", "text.mp4", "-o", "new/o.mp4"], "text.mp4"),
-        (["photo.png", "photo.png", "-o", "o.mp4", "--sheet", "s.pdf"], "ends in .png"),
-        (["photo.png", "photo.png", "-o", "o.mp4", "--truth", "text.mp4"], "text.mp4"),
-    ],
-)
-def test_bad_input_is_one_line_and_changes_nothing(here, monkeypatch, capfd, arguments, what):
-    before = sorted(path.name for path in here.rglob("*"))
-    assert dreampose(monkeypatch, "animate", *arguments) == 2
-    (line,) = capfd.readouterr().err.splitlines()
-    assert line.startswith("error: ")
-    assert what in line
-    assert sorted(path.name for path in here.rglob("*")) == before
-
-
 def test_the_same_bytes_are_taken_in_once(here):
     key, path = inputs.take_in(here / "photo.png")
     assert path == f"data/raw/{key}/source.png"
     odd = here / "Ünï $(id); 'x' (1).PNG"
     odd.write_bytes((here / "photo.png").read_bytes())
     assert inputs.take_in(odd) == (key, path)
+    assert (here / f"{path}.dvc").exists()
+
+
+def test_a_folder_of_photos_is_taken_in_once(here):
+    for folder, names in (("one", "ba"), ("two", "dc")):
+        (here / folder).mkdir()
+        for level, name in enumerate(sorted(names)):
+            picture = np.full((32, 32, 3), 50 * level, np.uint8)
+            cv2.imwrite(str(here / folder / f"{name}; $(id).PNG"), picture)
+    key, path = inputs.take_in(here / "one")
+    assert path == f"data/raw/{key}/source"
+    assert sorted(p.name for p in (here / path).iterdir()) == ["000.png", "001.png"]
+    assert inputs.take_in(here / "two") == (key, path)
     assert (here / f"{path}.dvc").exists()
 
 

@@ -311,6 +311,38 @@ def test_photo_modes(tmp_path, extract, mode):
     assert abs(frames[0, 20, :, 1] - np.linspace(0, 255, 64)).max() <= 1
 
 
+class TestAlbum:
+    """A folder of photos: in the order of their names, at the size of the first."""
+
+    @pytest.fixture
+    def folder(self, tmp_path):
+        folder = tmp_path / "photos"
+        folder.mkdir()
+        for name, size, level in (("b.png", (40, 80), 200), ("a.jpg", (64, 48), 100)):
+            Image.new("RGB", size, (level,) * 3).save(folder / name)
+        (folder / ".DS_Store").write_text("hidden")
+        return folder
+
+    def test_photos_become_frames(self, folder, extract):
+        info, frames = extract(folder)
+        assert (info.count, info.size, info.fps) == (2, (48, 64), "1")
+        assert levels(frames) == [10, 20]
+
+    def test_only_so_many(self, folder, extract):
+        assert extract(folder, max_frames=1)[0].count == 1
+
+    def test_a_film_among_them_is_refused(self, folder, tmp_path):
+        encode(folder / "c.mkv", numbered(3), *LOSSLESS)
+        with pytest.raises(InputError, match=r"c\.mkv is no photo"):
+            extract_frames(folder, tmp_path / "out")
+        assert not (tmp_path / "out").exists()
+
+    def test_a_tiny_one_is_refused(self, folder, tmp_path):
+        Image.new("RGB", (4, 4)).save(folder / "c.png")
+        with pytest.raises(InputError, match="4×4"):
+            extract_frames(folder, tmp_path / "out")
+
+
 def test_sixteen_bit_colour_and_cmyk(tmp_path, extract):
     raw = chart()[None].astype("<u2") * 257
     encode(tmp_path / "deep.png", raw, "-pix_fmt", "rgb48be", pixels="rgb48le")

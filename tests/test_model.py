@@ -15,12 +15,13 @@ from PIL import Image
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
 from common.errors import InputError
+from common.settings import Sampling
 from dreampose_core.adapter import EmbeddingAdapter
 from dreampose_core.autoencoder import start_from_pca
 from dreampose_core.conditioning import Condition, Conditioning, prior_prediction, rows
 from dreampose_core.guidance import branch_weights, dual_guidance
 from dreampose_core.model import build, from_stable_diffusion, load
-from dreampose_core.pipeline import DreamPosePipeline, Reference, Sampling
+from dreampose_core.pipeline import DreamPosePipeline, Reference
 from dreampose_core.pixels import (
     CLIP_MEAN,
     CLIP_STD,
