@@ -59,6 +59,13 @@ class ResNet(nn.Module):
         return stages
 
 
+def add_enlarged(fine: Tensor, coarse: Tensor) -> None:
+    """Add every cell of `coarse` (B, C, h, w) to the 2 × 2 cells of `fine` that it covers."""
+    height, width = coarse.shape[2:]
+    cells = fine.unflatten(3, (width, 2)).unflatten(2, (height, 2))
+    cells += coarse[:, :, :, None, :, None]
+
+
 class FeaturePyramid(nn.Module):
     """p2 … p6 (B, 256, h, w), strides 4 to 64 (Lin et al., arXiv 1612.03144)."""
 
@@ -76,7 +83,7 @@ class FeaturePyramid(nn.Module):
         for stage in reversed(_STAGES):
             merged = getattr(self, f"fpn_lateral{stage}")(stages[stage])
             if above is not None:
-                merged += F.interpolate(above, scale_factor=2, mode="nearest")
+                add_enlarged(merged, above)
             levels.insert(0, getattr(self, f"fpn_output{stage}")(merged))
             above = merged
         return [*levels, levels[-1][:, :, ::2, ::2]]
