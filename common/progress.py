@@ -41,6 +41,7 @@ class Progress:
                 "label": self.label,
                 "done": self.done,
                 "total": self.total,
+                "first": self._first,
                 "seconds": round(now - self._begin, 2),
                 "note": note,
             }

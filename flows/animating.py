@@ -21,7 +21,7 @@ from common.settings import Sampling
 from flows import order, report
 from flows.place import InWorkspace
 from flows.report import console
-from tasks import bridge, catalog, inputs, lineage
+from tasks import bridge, catalog, inputs, lineage, watchdog
 from tasks.bridge import StageRun
 from tasks.catalog import Catalog
 from tasks.graph import Address
@@ -145,6 +145,7 @@ def _copy(made: Path, out: Path) -> None:
 
 def _bring_up_to_date(addresses: list[Address], render: str) -> list[StageRun]:
     if bridge.stale(addresses):
+        watchdog.guard()
         _quiet_prefect()
         board = report.Board(addresses)
         with board.shown():

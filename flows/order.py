@@ -35,12 +35,15 @@ def animate(catalog: Catalog, render: str) -> list[Address]:
 
 
 def everything(catalog: Catalog) -> list[Address]:
-    """Every stage of every item, those that others need first."""
-    addresses = [
-        *(address for source in catalog.sources for address in prepare(source)),
-        *(address for subject in catalog.subjects for address in personalize(catalog, subject)),
-        *(address for render in catalog.renders for address in animate(catalog, render)),
-    ]
+    """Every stage that the items of the catalog need, those that others need first."""
+    addresses: list[Address] = []
+    for source in catalog.sources:
+        if not catalog.users("sources", source):
+            addresses += prepare(source)
+    for subject, item in catalog.subjects.items():
+        addresses += [*prepare(item.source), *personalize(catalog, subject)]
+    for render in catalog.renders:
+        addresses += animate(catalog, render)
     return list(dict.fromkeys(addresses))
 
 

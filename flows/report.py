@@ -25,6 +25,7 @@ from tasks.graph import Address
 from tasks.lineage import Node, Record
 from tasks.reproduce import Reproduced
 
+_PLAIN_SECONDS = 15.0
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
 
 
@@ -34,7 +35,7 @@ class Board:
     def __init__(self, addresses: Sequence[Address]):
         self.runs: dict[Address, StageRun | None] = dict.fromkeys(addresses)
         self.running: Address | None = None
-        self.begin = 0.0
+        self.begin = self.said = 0.0
         self.progress: dict[str, Any] = {}
         self.state = ""
 
@@ -43,8 +44,12 @@ class Board:
             case events.Started(address):
                 self.running, self.begin, self.progress = address, time.monotonic(), {}
                 self.state = "starting"
-            case events.Advanced(_, progress):
+                self.said = self.begin
+            case events.Advanced(address, progress):
                 self.progress = progress
+                if not console.is_terminal and time.monotonic() - self.said > _PLAIN_SECONDS:
+                    self.said = time.monotonic()
+                    console.print(f"{address}: {_counted(progress)}", markup=False)
             case events.Waiting(address, reason):
                 self.state = f"waiting: {reason}"
                 if not console.is_terminal:
@@ -64,12 +69,9 @@ class Board:
     def _bar(self) -> Table | str:
         if not self.progress:
             return escape(self.state)
-        done, total = self.progress["done"], self.progress["total"]
         grid = Table.grid(padding=(0, 1))
-        bar = ProgressBar(total=total, completed=done, width=20)
-        grid.add_row(
-            bar, f"{self.progress['label']} {done}/{total} {escape(self.progress['note'])}"
-        )
+        bar = ProgressBar(self.progress["total"], self.progress["done"], width=20)
+        grid.add_row(bar, escape(_counted(self.progress)))
         return grid
 
     def _seconds(self) -> str:
@@ -87,6 +89,14 @@ class Board:
                 yield
         finally:
             events.listeners.remove(self)
+
+
+def _counted(progress: dict[str, Any]) -> str:
+    """What a program says of itself in one line, with an estimate."""
+    done, total = progress["done"], progress["total"]
+    here = max(1, done - progress["first"])
+    left = (total - done) * progress["seconds"] / here
+    return f"{progress['label']} {done}/{total}, {left:.0f} s left {progress['note']}".rstrip()
 
 
 def run_table(runs: Sequence[StageRun]) -> Table:
@@ -156,7 +166,7 @@ def _overrides(values: Overrides) -> str:
     return "".join(f", {key} {value}" for key, value in values.items())
 
 
-def status_table(stale: dict[Address, list[str]], total: int) -> Table | str:
+def status_table(stale: dict[Address, list[str]], total: int) -> Group | str:
     """Stages that are not fresh, and why."""
     if not stale:
         return f"All {total} stages are up to date."
@@ -164,9 +174,7 @@ def status_table(stale: dict[Address, list[str]], total: int) -> Table | str:
     for address, reasons in stale.items():
         table.add_row(*address, escape(_short(reasons)))
     fresh = total - len(stale)
-    table.caption = f"{fresh} of {total} stages are up to date; dreampose animate … makes the rest."
-    table.caption_justify = "left"
-    return table
+    return Group(table, f"{fresh} of {total} stages are up to date. Next: dreampose animate …")
 
 
 def _short(reasons: Sequence[str]) -> str:

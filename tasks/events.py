@@ -20,7 +20,7 @@ class Started:
 
 @dataclass(frozen=True)
 class Advanced:
-    """`progress` is the program's own line: label, done, total, seconds, note."""
+    """`progress` is the program's own line: label, done, total, first, seconds, note."""
 
     address: Address
     progress: dict[str, Any]

@@ -1,15 +1,18 @@
 """The owner's real case, end to end: `animate` on two files through Prefect and DVC.
 
-The `tiny` preset in a workspace of its own. One test in order, because each call goes on from
-the one before.
+The `tiny` preset in workspaces of its own. The tests go on from one another, in order.
 """
 
 import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -55,11 +58,17 @@ def animate(place: Path, files: Path, out: str, *options: str) -> tuple[str, set
     return text, {stage for stage, outcome in rows if outcome == "ran"}
 
 
-@pytest.mark.slow
-def test_a_photo_and_a_clip_become_a_video(files, tmp_path):
-    place = tmp_path / "workspace"
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory) -> Path:
+    """The workspace that the first test fills."""
+    place = tmp_path_factory.mktemp("undisturbed") / "workspace"
     workspace.create(place, "tiny")
+    return place
 
+
+@pytest.mark.slow
+def test_a_photo_and_a_clip_become_a_video(files, undisturbed, tmp_path):
+    place = undisturbed
     text, ran = animate(place, files, "first.mp4", "--sheet", str(files / "sheet.png"))
     (video,) = (place / "data/videos").iterdir()
     assert ran == STAGES
@@ -112,3 +121,67 @@ def test_a_photo_and_a_clip_become_a_video(files, tmp_path):
         recorded = graph.read_yaml(place / lock.relative_to(elsewhere))["stages"]
         for stage, entry in graph.read_yaml(lock)["stages"].items():
             assert recorded[stage]["outs"] == entry["outs"], stage
+
+
+def start(place: Path, files: Path, out: str, *options: str) -> subprocess.Popen:
+    """Begin the command in a workspace, from a shell's environment."""
+    pair = (files / "Anna's photo.png", files / "My walk (1).mp4")
+    given = ("--truth", files / "truth.mp4", "--max-frames", "3", "-o", files / out)
+    command = [sys.executable, "-m", "flows", "animate", *pair, *given, *options]
+    log = open(files / f"{out}.log", "wb")  # noqa: SIM115
+    return subprocess.Popen(list(map(str, command)), cwd=place, stdout=log, stderr=log)
+
+
+def at_work(place: Path) -> list[str]:
+    """Command lines of the processes in a workspace."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if Path(os.readlink(folder / "cwd")).is_relative_to(place):
+                found.append((folder / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+    return [line for line in found if line]
+
+
+def wait_until(condition: Callable[[], bool], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.mark.slow
+def test_killed_at_any_stage_the_same_command_finishes_with_the_same_bytes(
+    files, undisturbed, tmp_path
+):
+    place = tmp_path / "workspace"
+    workspace.create(place, "tiny")
+    kinds = (signal.SIGKILL, signal.SIGINT, signal.SIGKILL, signal.SIGTERM)
+    for kind, stage in zip(kinds, ("frames", "base", "finetune-unet", "sample"), strict=True):
+        process = start(place, files, "killed.mp4")
+        wait_until(lambda stage=stage: any(place.glob(f"data/runs/{stage}-*/log.txt")), 300)
+        time.sleep(1)
+        process.send_signal(kind)
+        assert process.wait() != 0
+        wait_until(lambda: not at_work(place), 5)
+        assert not (files / "killed.mp4").exists()
+        for left in place.glob("data/runs/*"):
+            shutil.rmtree(left)
+    assert start(place, files, "killed.mp4").wait() == 0
+    assert (files / "killed.mp4").read_bytes() == (files / "first.mp4").read_bytes()
+    for lock in place.glob("data/items/*/*/dvc.lock"):
+        ours = graph.read_yaml(undisturbed / lock.relative_to(place))["stages"]
+        for name, entry in graph.read_yaml(lock)["stages"].items():
+            assert ours[name]["outs"] == entry["outs"], name
+
+
+@pytest.mark.slow
+def test_two_at_once_end_right(files, undisturbed):
+    """The same item twice and another one, in one workspace at the same time."""
+    calls = [("four.mp4", "4"), ("four again.mp4", "4"), ("six.mp4", "6")]
+    running = [start(undisturbed, files, out, "--s1", s1) for out, s1 in calls]
+    assert [process.wait() for process in running] == [0, 0, 0]
+    four, again, six = ((files / out).read_bytes() for out, _ in calls)
+    assert four == again != six
+    _, ran = animate(undisturbed, files, "six again.mp4", "--s1", "6")
+    assert not ran
+    assert (files / "six again.mp4").read_bytes() == six
