@@ -285,8 +285,7 @@ def test_every_box_reads_its_own_level():
 
 
 def test_samples_count_up_to_a_cell_outside():
-    start, end, count = torch.tensor([-2.0]), torch.tensor([6.0]), torch.tensor([4])
-    _, shares = cells_of(start, end, 4, count)
+    _, shares = cells_of(torch.tensor([-2.0]), torch.tensor([6.0]), 4, 4)
     assert shares.sum(-1).tolist() == [[0.5, 1, 1, 0]]
 
 

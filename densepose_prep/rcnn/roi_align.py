@@ -25,24 +25,41 @@ def levels_of(boxes: Tensor, count: int) -> Tensor:
     return level.clamp(_FINEST, _FINEST + count - 1).long() - _FINEST
 
 
-def cells_of(start: Tensor, end: Tensor, bins: int, count: Tensor) -> tuple[Tensor, Tensor]:
+def cells_of(start: Tensor, end: Tensor, bins: int, count: int) -> tuple[Tensor, Tensor]:
     """Cells (R, bins, 4) that make up each bin along one axis, and their weights.
 
-    start, end (R,) are a box's edges and `count` (R,) the axis' length, all in cells. A sample
-    further than one cell outside counts as 0.
+    start, end (R,) are a box's edges and `count` the axis' length, in cells. A sample further than
+    one cell outside counts as 0.
     """
     size = ((end - start).clamp(min=1) / bins)[:, None, None]
     bin_ = torch.arange(bins, device=start.device)[:, None]
     sample = torch.arange(_SAMPLES, device=start.device) + 0.5
     position = start[:, None, None] + bin_ * size + sample * size / _SAMPLES
-    count = count[:, None, None]
     inside = (position >= -1) & (position <= count)
-    position = torch.minimum(position.clamp(min=0), count - 1.0)
+    position = position.clamp(0, count - 1)
     low = position.long()
-    high = torch.minimum(low + 1, count - 1)
+    high = (low + 1).clamp(max=count - 1)
     part = position - low
     weights = torch.stack([1 - part, part], -1) * (inside / _SAMPLES)[..., None]
     return torch.stack([low, high], -1).flatten(2), weights.flatten(2)
+
+
+def pooled(features: Tensor, boxes: Tensor, images: Tensor, bins: int) -> Tensor:
+    """Means (R, bins, bins, C) of a map (B, C, h, w) over the bins of boxes (R, 4) in its cells."""
+    height, width = features.shape[2:]
+    x0, y0, x1, y1 = boxes.unbind(1)
+    rows, row_weights = cells_of(y0, y1, bins, height)
+    columns, column_weights = cells_of(x0, x1, bins, width)
+    rows = (images[:, None, None] * height + rows) * width
+    cells = rows[:, :, None, :, None] + columns[:, None, :, None, :]
+    weights = row_weights[:, :, None, :, None] * column_weights[:, None, :, None, :]
+    summed = F.embedding_bag(
+        cells.flatten(3).flatten(0, 2),
+        features.permute(0, 2, 3, 1).flatten(0, 2),
+        per_sample_weights=weights.flatten(3).flatten(0, 2).to(features.dtype),
+        mode="sum",
+    )
+    return summed.view(len(boxes), bins, bins, features.shape[1])
 
 
 def roi_align(levels: Sequence[Tensor], boxes: Tensor, images: Tensor, bins: int) -> Tensor:
@@ -50,22 +67,10 @@ def roi_align(levels: Sequence[Tensor], boxes: Tensor, images: Tensor, bins: int
 
     levels[k] (B, C, h, w) has stride 4 · 2ᵏ.
     """
-    table = torch.cat([level.permute(0, 2, 3, 1).flatten(0, 2) for level in levels])
-    sizes = torch.tensor([level.shape[2:] for level in levels], device=boxes.device)
-    lengths = sizes.prod(1) * levels[0].shape[0]
+    out = levels[0].new_empty(len(boxes), bins, bins, levels[0].shape[1])
     level = levels_of(boxes, len(levels))
-    height, width = sizes[level].unbind(1)
-    first = (lengths.cumsum(0) - lengths)[level] + images * height * width
-    x0, y0, x1, y1 = (boxes / 2.0 ** (level + _FINEST)[:, None]).unbind(1)
-    rows, row_weights = cells_of(y0, y1, bins, height)
-    columns, column_weights = cells_of(x0, x1, bins, width)
-    rows = first[:, None, None] + rows * width[:, None, None]
-    cells = rows[:, :, None, :, None] + columns[:, None, :, None, :]
-    weights = row_weights[:, :, None, :, None] * column_weights[:, None, :, None, :]
-    summed = F.embedding_bag(
-        cells.reshape(-1, (2 * _SAMPLES) ** 2),
-        table,
-        per_sample_weights=weights.reshape(-1, (2 * _SAMPLES) ** 2).to(table.dtype),
-        mode="sum",
-    )
-    return summed.view(len(boxes), bins, bins, -1)
+    for index, features in enumerate(levels):
+        (own,) = (level == index).nonzero(as_tuple=True)
+        scaled = boxes[own] / 2 ** (index + _FINEST)
+        out[own] = pooled(features, scaled, images[own], bins)
+    return out
