@@ -97,8 +97,8 @@ def sample(
     reference = model.look(
         fit.apply(picture), fit.apply(read_iuv(pose_paths(subject_poses)[0]), labels=True)
     )
-    iuvs = np.stack([fit.apply(read_iuv(path), labels=True) for path in pose_paths(poses)])
-    pose = model.conditioning.pose(iuvs)
+    pose_files = pose_paths(poses)
+    count = len(pose_files)
 
     given = {
         "base": base,
@@ -113,18 +113,23 @@ def sample(
         "crop": list(fit.crop),
         "inputs": {name: folder_hash(path) for name, path in given.items() if path},
     }
-    with publish(out, keep_partial=True) as partial, Progress("sampling", len(iuvs)) as progress:
+    with publish(out, keep_partial=True) as partial, Progress("sampling", count) as progress:
         _continue_or_clear(partial, origin)
-        for start in range(0, len(iuvs), batch_size):
-            batch = slice(start, min(start + batch_size, len(iuvs)))
-            paths = [partial / frame_name(i) for i in range(batch.start, batch.stop)]
+        for start in range(0, count, batch_size):
+            stop = min(start + batch_size, count)
+            paths = [partial / frame_name(i) for i in range(start, stop)]
             if not all(path.exists() for path in paths):
-                condition = model.condition(reference, rows(pose, batch), iuvs[batch])
+                first = max(0, start - config.pose_window // 2)
+                near = pose_files[first : stop + config.pose_window // 2]
+                iuvs = np.stack([fit.apply(read_iuv(path), labels=True) for path in near])
+                batch = slice(start - first, stop - first)
+                pose = rows(model.conditioning.pose(iuvs), batch)
+                condition = model.condition(reference, pose, iuvs[batch])
                 for path, frame in zip(paths, model(reference, condition, settings), strict=True):
                     write_png(path.with_suffix(".tmp"), canvas.put(frame))
                     os.replace(path.with_suffix(".tmp"), path)
             progress.advance(len(paths))
-        made = FramesInfo(info.fps, picture.shape[:2], len(iuvs))
+        made = FramesInfo(info.fps, picture.shape[:2], count)
         write_json(partial / frames_format.INFO, asdict(made))
         write_json(partial / PARAMETERS, origin)
         (partial / FINGERPRINT).unlink()
