@@ -38,7 +38,7 @@ def publish(target: Path, *, keep_partial: bool = False) -> Iterator[Path]:
     partial = target.with_name(f".{target.name}.partial")
     aside = target.with_name(f".{target.name}.old")
     target.parent.mkdir(parents=True, exist_ok=True)
-    _put_back(aside, target)
+    recover(target)
     remove(aside)
     if not keep_partial:
         remove(partial)
@@ -49,14 +49,16 @@ def publish(target: Path, *, keep_partial: bool = False) -> Iterator[Path]:
             os.replace(target, aside)
         os.replace(partial, target)
     except BaseException:
-        _put_back(aside, target)
+        recover(target)
         if not keep_partial:
             remove(partial)
         raise
     remove(aside)
 
 
-def _put_back(aside: Path, target: Path) -> None:
+def recover(target: Path) -> None:
+    """Put the old target back if a kill came between the two moves of `publish`."""
+    aside = target.with_name(f".{target.name}.old")
     if aside.exists() and not target.exists():
         os.replace(aside, target)
 

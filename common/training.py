@@ -23,7 +23,7 @@ from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 
 from common.errors import InputError
-from common.files import publish, remove, write_json, write_text
+from common.files import publish, recover, remove, write_json, write_text
 from common.progress import Progress
 from common.settings import TrainingSettings
 
@@ -81,12 +81,18 @@ def train(
     the checkpoint; it is used only if settings and `inputs` (names and hashes of the data) are
     the same, and deleted at the end. `evaluate` measures the averaged weights now and then.
     The problem ends on its averaged weights where `ema_decay` is set.
-    Raises InputError where the loss is not a number.
+    Raises InputError where the loss is not a number or the batch cannot be shared out evenly.
     """
     set_seed(settings.seed)
     accelerator = Accelerator(
         mixed_precision=settings.mixed_precision, cpu=not torch.cuda.is_available()
     )
+    parts = accelerator.num_processes * settings.accumulation
+    if settings.batch_size % parts:
+        raise InputError(
+            f"a batch of {settings.batch_size} cannot be cut into {parts} equal parts",
+            f"give a --batch-size that is a multiple of {parts}",
+        )
     trained = [p for p in problem.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(
         trained, settings.learning_rate, betas=(0.9, 0.99), weight_decay=settings.weight_decay
@@ -98,6 +104,7 @@ def train(
 
     fingerprint = {"settings": asdict(settings), "inputs": dict(inputs or {})}
     state, key = resume / "state", resume / "fingerprint.json"
+    recover(state)
     if _same(key, fingerprint) and state.is_dir():
         accelerator.load_state(str(state))
         accelerator.print(f"{label}: continues at step {counter.step}")

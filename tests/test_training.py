@@ -167,6 +167,22 @@ def test_micro_batches_are_the_same_batch(tmp_path):
         torch.testing.assert_close(trained, runs[0][1], atol=1e-4, rtol=1e-3)
 
 
+def test_a_batch_that_cannot_be_cut_evenly_is_refused(tmp_path):
+    settings = replace(SHORT, accumulation=SHORT.batch_size + 1)
+    with pytest.raises(InputError, match="equal parts"):
+        train(Line(), draw, settings, tmp_path / "resume")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_kill_between_two_checkpoints_names_finds_the_old_one(tmp_path):
+    with pytest.raises(StoppedError):
+        train(Line(), stopped_at(8, []), SHORT, tmp_path / "resume")
+    (tmp_path / "resume/state").rename(tmp_path / "resume/.state.old")
+    seen = []
+    train(Line(), stopped_at(-1, seen), SHORT, tmp_path / "resume")
+    assert seen[0] == 6
+
+
 def test_clipping_covers_everything_that_is_trained(tmp_path):
     problem, seen = Line(), []
 
