@@ -24,7 +24,7 @@ from densepose_prep.rcnn import backend, weights
 from densepose_prep.rcnn.boxes import clipped, decoded, filled, overlap, unsuppressed
 from densepose_prep.rcnn.chart import chart_result
 from densepose_prep.rcnn.heads import Surface, persons
-from densepose_prep.rcnn.network import DensePoseRcnn
+from densepose_prep.rcnn.network import DensePoseRcnn, Found
 from densepose_prep.rcnn.picture import network_size, prepared, resized
 from densepose_prep.rcnn.proposals import anchors, level_proposals
 from densepose_prep.rcnn.roi_align import cells_of, levels_of, roi_align
@@ -364,6 +364,19 @@ def test_the_part_is_chosen_after_enlarging():
     assert made.labels.tolist() == [[1, 1, 1, 1, 3, 2, 2, 2, 2]]
     torch.testing.assert_close(made.uv[0], made.labels.float())
     torch.testing.assert_close(made.uv[1], -made.labels.float())
+
+
+def test_boxes_without_area_are_left_out_in_the_frames_pixels():
+    boxes = torch.tensor([[0.0, 0, 0, 9], [3, 4, 29.5, 41], [1, 1, 5, 5]])
+    which = torch.arange(3)[:, None, None, None]
+    maps = (torch.rand(3, channels, 8, 8) + which for channels in (2, 25, 25, 25))
+    found = Found(boxes, torch.tensor([0, 0, 1]), torch.tensor([0.9, 0.8, 0.7]), Surface(*maps))
+    made = backend.detections("a.png", found, 0, (40, 30), (80, 60))
+    assert made.boxes.tolist() == [[6, 8, 59, 80]]
+    assert made.scores.tolist() == pytest.approx([0.8])
+    (result,) = made.results
+    assert result.labels.shape == (72, 53)
+    assert result.uv[:, result.labels > 0].min() > 1
 
 
 def test_nobody_is_no_error(loaded, small):
