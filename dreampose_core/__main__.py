@@ -176,6 +176,44 @@ class Sample(Sampling):
         )  # fmt: skip
 
 
+@dataclass(frozen=True, kw_only=True)
+class ImportCheckpoint:
+    """Published .pth files and their base to a model folder."""
+
+    unet: Path
+    adapter: Path
+    vae: Path | None = None
+    """the subject's VAE, where there is one"""
+    base: str = "CompVis/stable-diffusion-v1-4"
+    """folder or hub id of the model that the checkpoint was trained on"""
+    pose_range: Literal["unit", "symmetric"] = "symmetric"
+    """how the checkpoint expects poses: symmetric as the published test script scales them"""
+    out: Path
+
+    def run(self) -> None:
+        from dreampose_core.published import import_published
+
+        import_published(**vars(self))
+        print(f"{self.out} is a model. Next: name it in params.yaml, base.source and files.base")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportCheckpoint:
+    """A model folder, with a subject's components, to published .pth files."""
+
+    base: Path
+    unet: Path | None = None
+    """folder of finetune-unet"""
+    vae: Path | None = None
+    """folder of finetune-vae"""
+    out: Path
+
+    def run(self) -> None:
+        from dreampose_core.published import export_published
+
+        export_published(**vars(self))
+
+
 @dataclass(frozen=True)
 class StartAutoencoder:
     """Recipe: the small autoencoder as the patch PCA of a mannequin shard."""
@@ -314,6 +352,8 @@ VERBS = {
     "sample": Sample,
     "assemble": Assemble,
     "evaluate": Evaluate,
+    "import-checkpoint": ImportCheckpoint,
+    "export-checkpoint": ExportCheckpoint,
     "start-autoencoder": StartAutoencoder,
     "train-decoder": TrainDecoder,
     "encode-shard": EncodeShard,

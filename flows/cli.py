@@ -6,6 +6,7 @@ import signal
 import sys
 
 from common import program
+from dreampose_core.__main__ import ExportCheckpoint, ImportCheckpoint
 from flows.animating import Animate
 from flows.browsing import Lineage, List, Reproduce, Show, Status
 from flows.managing import Doctor, Init, Remove, Use
@@ -21,6 +22,8 @@ VERBS = {
     "rm": Remove,
     "use": Use,
     "init": Init,
+    "import": ImportCheckpoint,
+    "export": ExportCheckpoint,
     "doctor": Doctor,
 }
 

@@ -24,6 +24,7 @@ from common.errors import InputError
 from common.files import file_hash, write_json
 from tasks import graph
 from tasks.bridge import StageRun
+from tasks.catalog import NOTHING
 from tasks.workspace import HOME, ROOMS
 
 RECORDS, CACHE = Path("data/lineage"), Path(".dvc/cache/files/md5")
@@ -228,7 +229,8 @@ def mermaid(node: Node) -> str:
             lines.append(f'  {names[key]}["{node.path}<br/>{node.md5[:8]}"]')
         if node.record and not node.again:
             stage = node.record["stage"].split("@")[0]
-            lines.extend(f"  {visit(child)} -->|{stage}| {names[key]}" for child in node.children)
+            made_of = [child for child in node.children if child.path != NOTHING]
+            lines.extend(f"  {visit(child)} -->|{stage}| {names[key]}" for child in made_of)
         return names[key]
 
     visit(node)
