@@ -43,7 +43,7 @@ class MiniBackend:
             network = IuvNetwork.from_pretrained(weights, local_files_only=True)
         except (OSError, ValueError, RuntimeError) as error:
             raise InputError(
-                f"no IUV weights at {weights} ({str(error).splitlines()[0]})",
+                f"no IUV weights at {weights} ({str(error).splitlines()[0].split('. ')[0]})",
                 "the shipped ones are in weights/mini/iuv",
             ) from None
         self.device = "cuda" if torch.cuda.is_available() else "cpu"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +10,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from common.errors import InputError
-from common.files import file_hash, publish, write_json
+from common.files import publish, write_json
 from common.poses import PARTS
 from common.progress import track
+from common.shards import Shard, open_shard
 from common.training import Batch, TrainingSettings, resume_folder, train, write_curves
 from densepose_prep.augment import augmented, degraded
 from densepose_prep.network import LABELS, IuvNetwork, of_label, split_outputs, to_picture
@@ -32,22 +32,23 @@ class IuvProblem(nn.Module):
     def forward(self, batch: Batch) -> Tensor:
         picture = to_picture(batch["frames"]).contiguous(memory_format=torch.channels_last)
         logits, surface = self.network.heads(picture)
-        shares = logits.float().log_softmax(1)
-        own = shares.gather(1, batch["labels"][:, None])[:, 0]
+        labels = batch["labels"].flatten()
+        shares = logits.permute(0, 2, 3, 1).reshape(-1, LABELS).float().log_softmax(1)
+        own = shares.gather(1, labels[:, None])[:, 0]
         wrong = surface_error(surface.float(), batch["labels"], batch["uv"])
-        dice = soft_dice(shares.exp(), own.exp(), batch["labels"])
+        dice = soft_dice(shares.exp(), own.exp(), labels)
         return -own.mean() + _DICE_WEIGHT * dice + _UV_WEIGHT * wrong
 
 
 def soft_dice(shares: Tensor, own: Tensor, labels: Tensor) -> Tensor:
-    """1 − mean soft Dice of the labels (B, H, W) that occur (Milletari et al. 2016).
+    """1 − mean soft Dice of the labels (N,) that occur (Milletari et al. 2016).
 
-    `shares` (B, 25, H, W) are the predicted probabilities, `own` (B, H, W) the true label's.
+    `shares` (N, 25) are the pixels' predicted probabilities, `own` (N,) the true label's.
     """
-    both = own.new_zeros(LABELS).index_add(0, labels.flatten(), own.flatten())
-    count = torch.bincount(labels.flatten(), minlength=LABELS)
+    both = own.new_zeros(LABELS).index_add(0, labels, own)
+    count = torch.bincount(labels, minlength=LABELS)
     present = count > 0
-    return 1 - (2 * both[present] / (shares.sum((0, 2, 3)) + count)[present]).mean()
+    return 1 - (2 * both[present] / (shares.sum(0) + count)[present]).mean()
 
 
 def surface_error(surface: Tensor, labels: Tensor, uv: Tensor) -> Tensor:
@@ -67,28 +68,28 @@ def surface_error(surface: Tensor, labels: Tensor, uv: Tensor) -> Tensor:
     return (found - truth[body]).abs().sum() / max(1, len(found))
 
 
-def open_shard(folder: Path) -> tuple[np.ndarray, np.ndarray]:
+def pairs_of(shard: Shard) -> tuple[np.ndarray, np.ndarray]:
     """Frames and IUV (N, H, W, 3) uint8 of a shard, memory-mapped."""
-    try:
-        rgb, iuv = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("rgb", "iuv"))
-        return rgb.reshape(-1, *rgb.shape[3:]), iuv.reshape(-1, *iuv.shape[3:])
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"{folder} is not a shard ({error})", "make one with: python -m mannequin dataset"
-        ) from None
+    return tuple(array.reshape(-1, *array.shape[3:]) for array in (shard.rgb, shard.iuv))
 
 
 def train_iuv(data: Path, validation: Path, out: Path, settings: TrainingSettings) -> None:
     """Train on the shard `data`; write a diffusers folder with the curve to `out`."""
-    rgb, iuv = open_shard(data)
-    held_out = open_shard(validation)
+    shard = open_shard(data)
+    (rgb, iuv), held_out = pairs_of(shard), pairs_of(open_shard(validation))
+    chances = shard.balance().ravel()
     torch.manual_seed(settings.seed)
     network = IuvNetwork(*rgb.shape[1:3])
+    if any(side % network.stride for side in network.size):
+        raise InputError(
+            f"frames of {network.size[0]}×{network.size[1]} do not fit the network",
+            f"render them with sides that are multiples of {network.stride}",
+        )
 
     def draw(generator: torch.Generator) -> Batch:
         seed = int(torch.randint(2**62, (1,), generator=generator))
         random = np.random.default_rng(seed)
-        index = random.integers(0, len(rgb), settings.batch_size)
+        index = random.choice(len(rgb), settings.batch_size, p=chances)
         pairs = [augmented(np.array(rgb[i]), np.array(iuv[i]), random) for i in index]
         frames, maps = (torch.from_numpy(np.stack(part)) for part in zip(*pairs, strict=True))
         return {
@@ -104,7 +105,7 @@ def train_iuv(data: Path, validation: Path, out: Path, settings: TrainingSetting
         settings,
         resume_folder(out),
         label="iuv network",
-        inputs={"data": file_hash(data / "meta.json")},
+        inputs={"data": shard.key},
         evaluate=lambda: summary(confusion(network, held_out[0][some], held_out[1][some])),
     )
     with publish(out) as partial:
@@ -157,10 +158,11 @@ def summary(result: Confusion) -> dict[str, float]:
 def evaluate_iuv(weights: Path, data: Path, out: Path, seed: int) -> None:
     """Figures of a trained network on a shard, clean and degraded, to a JSON file."""
     network = IuvNetwork.from_pretrained(weights).float().eval()
-    rgb, iuv = open_shard(data)
+    shard = open_shard(data)
+    rgb, iuv = pairs_of(shard)
     random = np.random.default_rng(seed)
     noisy = np.stack([degraded(np.array(frame), random) for frame in track(rgb, "degrading")])
-    figures = {"data": json.loads((data / "meta.json").read_text())["split"], "frames": len(rgb)}
+    figures = {"data": shard.meta["split"], "frames": len(rgb)}
     for name, frames in (("clean", rgb), ("degraded", noisy)):
         result = confusion(network, frames, iuv)
         per_part = part_iou(result[0])

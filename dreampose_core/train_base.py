@@ -27,7 +27,7 @@ from dreampose_core.pipeline import DreamPosePipeline
 from dreampose_core.pixels import Autoencoder, clip_pixels, decode, to_frames, to_tensor
 from dreampose_core.posemaps import window_indices
 
-_PRIOR_FRAMES, _SENSITIVITY_FRAMES, _MEASURED_FRAMES = 512, 32, 48
+_PRIOR_FRAMES, _SENSITIVITY_FRAMES, _MEASURED_FRAMES = 512, 32, 192
 
 
 @dataclass(frozen=True)

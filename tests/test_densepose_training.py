@@ -10,6 +10,7 @@ from scipy.spatial import cKDTree
 from common.errors import InputError
 from common.program import main
 from common.settings import TrainingSettings
+from common.shards import open_shard
 from common.training import train
 from densepose_prep import augment
 from densepose_prep.__main__ import VERBS
@@ -17,7 +18,7 @@ from densepose_prep.network import LABELS, IuvNetwork, of_label, split_outputs, 
 from densepose_prep.train_iuv import (
     IuvProblem,
     confusion,
-    open_shard,
+    pairs_of,
     part_iou,
     soft_dice,
     summary,
@@ -29,16 +30,16 @@ from mannequin.dataset import plan_dataset, render_dataset
 
 @pytest.fixture(scope="module")
 def shard(tmp_path_factory):
-    """Two subjects, two frames each, 64×48."""
+    """Two subjects, two frames each, 64×64."""
     folder = tmp_path_factory.mktemp("shard") / "train"
-    plan = plan_dataset([0, 1], clips_per_subject=1, frames_per_clip=2, height=64, width=48)
+    plan = plan_dataset([0, 1], clips_per_subject=1, frames_per_clip=2, height=64, width=64)
     render_dataset(folder, plan, workers=1)
     return folder
 
 
 @pytest.fixture
 def pair(shard):
-    rgb, iuv = open_shard(shard)
+    rgb, iuv = pairs_of(open_shard(shard))
     return np.array(rgb[1]), np.array(iuv[1])
 
 
@@ -100,11 +101,12 @@ def test_augmentation_is_repeatable_and_varied(pair):
 
 def test_losses_by_hand():
     labels = torch.tensor([[[0, 0], [3, 3]]])
-    perfect = torch.zeros(1, LABELS, 2, 2).scatter_(1, labels[:, None], 1.0)
-    assert soft_dice(perfect, torch.ones(1, 2, 2), labels).item() == 0
-    uniform = torch.full((1, LABELS, 2, 2), 1 / LABELS)
+    pixels = labels.flatten()
+    perfect = torch.nn.functional.one_hot(pixels, LABELS).float()
+    assert soft_dice(perfect, torch.ones(4), pixels).item() == 0
+    uniform = torch.full((4, LABELS), 1 / LABELS)
     expected = 1 - 2 * (2 / LABELS) / (4 / LABELS + 2)
-    assert soft_dice(uniform, uniform[:, 0], labels).item() == pytest.approx(expected)
+    assert soft_dice(uniform, uniform[:, 0], pixels).item() == pytest.approx(expected)
 
     uv = torch.tensor([[[9, 9], [0.2, 0.4]], [[9, 9], [0.5, 0.5]]])[None]
     surface = torch.zeros(1, 48, 1, 1)
@@ -160,14 +162,14 @@ def test_the_network_keeps_size_and_budget():
 
 
 def test_the_loss_falls_on_a_few_frames(shard, tmp_path):
-    rgb, iuv = open_shard(shard)
+    rgb, iuv = pairs_of(open_shard(shard))
     batch = {
         "frames": torch.from_numpy(np.array(rgb)).permute(0, 3, 1, 2),
         "labels": torch.from_numpy(np.array(iuv[..., 0])).long(),
         "uv": torch.from_numpy(np.array(iuv[..., 1:])).permute(0, 3, 1, 2).float() / 255,
     }
     torch.manual_seed(0)
-    problem = IuvProblem(IuvNetwork(64, 48, channels=(16, 24, 32)))
+    problem = IuvProblem(IuvNetwork(64, 64, channels=(16, 24, 32)))
     settings = TrainingSettings(steps=120, batch_size=4, learning_rate=5e-3, warmup_steps=10)
     losses = [row["loss"] for row in train(problem, lambda _: batch, settings, tmp_path / "resume")]
     assert losses[-1] < 0.3 * losses[0]
@@ -177,7 +179,7 @@ def test_train_and_evaluate(shard, tmp_path):
     weights, metrics = tmp_path / "iuv", tmp_path / "metrics.json"
     given = ("--data", shard, "--validation", shard, "--steps", 2, "--batch-size", 2)
     assert run("train-iuv", *given, "--out", weights) == 0
-    assert IuvNetwork.from_pretrained(weights).size == (64, 48)
+    assert IuvNetwork.from_pretrained(weights).size == (64, 64)
     names = {path.name for path in weights.iterdir()}
     assert names == {"config.json", "diffusion_pytorch_model.safetensors", "training"}
     assert run("evaluate-iuv", "--weights", weights, "--data", shard, "--out", metrics) == 0
@@ -191,3 +193,12 @@ def test_train_and_evaluate(shard, tmp_path):
 def test_a_folder_that_is_no_shard_is_refused(tmp_path):
     with pytest.raises(InputError, match="not a shard"):
         open_shard(tmp_path)
+
+
+def test_frames_that_do_not_fit_are_refused(tmp_path, capsys):
+    plan = plan_dataset([0], clips_per_subject=1, frames_per_clip=2, height=64, width=48)
+    render_dataset(tmp_path / "shard", plan, workers=1)
+    given = ("--data", tmp_path / "shard", "--validation", tmp_path / "shard", "--steps", 1)
+    assert run("train-iuv", *given, "--out", tmp_path / "iuv") == 2
+    assert "multiples of 32" in capsys.readouterr().err
+    assert not (tmp_path / "iuv").exists()
