@@ -8,30 +8,9 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from common.poses import PARTS
+from densepose_prep.mirror import flipped
 
-_HEAD = 23
 _CLOTHES_DIFFERENCE = 14
-
-
-def mirror_tables() -> tuple[np.ndarray, np.ndarray]:
-    """For a mirrored picture: each part's counterpart (25,), and whether its U runs backwards.
-
-    In the chart `mannequin` left and right run against each other in U but for the head.
-    """
-    swap = np.arange(PARTS + 1)
-    for first in (3, 5, *range(7, PARTS, 2)):
-        swap[first], swap[first + 1] = first + 1, first
-    backwards = np.arange(PARTS + 1) < _HEAD
-    return swap.astype(np.uint8), backwards
-
-
-def flipped(frame: np.ndarray, iuv: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The mirrored picture and its IUV."""
-    swap, backwards = mirror_tables()
-    part, u, v = np.moveaxis(iuv[:, ::-1], -1, 0)
-    new_u = np.where(backwards[part] & (part > 0), 255 - u, u)
-    return np.ascontiguousarray(frame[:, ::-1]), np.stack([swap[part], new_u, v], -1)
 
 
 def person_mask(frame: np.ndarray, iuv: np.ndarray) -> np.ndarray:

@@ -20,6 +20,7 @@ from common.errors import InputError
 from common.files import folder_hash
 from common.images import Fit
 from densepose_prep.dump import ChartResult, Detections, Origin
+from densepose_prep.mirror import both_ways
 from densepose_prep.network import IuvNetwork, of_label, split_outputs, to_picture
 
 _SMALLEST = 0.005
@@ -75,7 +76,7 @@ class MiniBackend:
         fitted = [fit.apply(frame) for fit, frame in zip(fits, frames, strict=True)]
         pixels = torch.from_numpy(np.stack(fitted)).permute(0, 3, 1, 2).to(self.device)
         pictures = to_picture(pixels).contiguous(memory_format=torch.channels_last)
-        return list(self.network(pictures).float().cpu().contiguous())
+        return list(both_ways(self.network, pictures).float().cpu().contiguous())
 
 
 def closer(fit: Fit, output: Tensor) -> Fit | None:

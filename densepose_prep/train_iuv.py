@@ -16,6 +16,7 @@ from common.progress import track
 from common.shards import Shard, open_shard
 from common.training import Batch, TrainingSettings, resume_folder, train, write_curves
 from densepose_prep.augment import augmented, degraded
+from densepose_prep.mirror import both_ways
 from densepose_prep.network import LABELS, IuvNetwork, of_label, split_outputs, to_picture
 
 _UV_WEIGHT, _DICE_WEIGHT = 4.0, 0.5
@@ -125,7 +126,7 @@ def confusion(network: IuvNetwork, rgb: np.ndarray, iuv: np.ndarray, batch: int 
     for start in range(0, len(rgb), batch):
         frames = torch.from_numpy(np.array(rgb[start : start + batch])).permute(0, 3, 1, 2)
         truth = np.array(iuv[start : start + batch])
-        logits, u, v = split_outputs(network(to_picture(frames.to(device))).float())
+        logits, u, v = split_outputs(both_ways(network, to_picture(frames.to(device))).float())
         labels = logits.argmax(1)
         uv = torch.stack([of_label(u, labels), of_label(v, labels)], -1).clamp(0, 1).cpu().numpy()
         found = labels.cpu().numpy()

@@ -12,7 +12,7 @@ from common.program import main
 from common.settings import TrainingSettings
 from common.shards import open_shard
 from common.training import train
-from densepose_prep import augment
+from densepose_prep import augment, mirror
 from densepose_prep.__main__ import VERBS
 from densepose_prep.network import LABELS, IuvNetwork, of_label, split_outputs, to_picture
 from densepose_prep.train_iuv import (
@@ -53,7 +53,7 @@ def test_the_chart_is_its_own_mirror_image():
     corners = body.canonical[body.layer_faces(BODY)]
     _, twin = cKDTree(corners.mean(1)).query(corners.mean(1) * [-1, 1, 1])
     part, (u, v) = body.charts.part, body.charts.uv.mean(1).T
-    swap, backwards = augment.mirror_tables()
+    swap, backwards = mirror.mirror_tables()
     same = swap[part] == part[twin]
     assert same.mean() > 0.999
     mirrored = np.where(backwards[part], 1 - u, u)
@@ -63,9 +63,9 @@ def test_the_chart_is_its_own_mirror_image():
 
 
 def test_flipping_twice_changes_nothing(pair):
-    once = augment.flipped(*pair)
+    once = mirror.flipped(*pair)
     assert (once[1][..., 0] != pair[1][..., 0]).any()
-    for made, given in zip(augment.flipped(*once), pair, strict=True):
+    for made, given in zip(mirror.flipped(*once), pair, strict=True):
         np.testing.assert_array_equal(made, given)
 
 
@@ -97,6 +97,28 @@ def test_augmentation_is_repeatable_and_varied(pair):
         assert one.dtype == np.uint8
         assert one.shape == pair[0].shape
     assert (made(1)[0] != made(2)[0]).mean() > 0.5
+
+
+def test_what_is_seen_of_a_mirrored_picture_is_turned_back(pair):
+    frame, iuv = pair
+    straight, turned = (perfect(maps) for maps in (iuv, mirror.flipped(frame, iuv)[1]))
+    for seen, known in zip(
+        split_outputs(mirror.unflipped(turned)), split_outputs(straight), strict=True
+    ):
+        own = slice(None) if seen.shape[1] == LABELS else split_outputs(straight)[0][:, 1:] > 0
+        torch.testing.assert_close(seen[own], known[own], atol=0.005, rtol=0)
+    said = iter((straight, turned))
+    torch.testing.assert_close(
+        mirror.both_ways(lambda _: next(said), straight[:, :3])[:, :LABELS], straight[:, :LABELS]
+    )
+
+
+def perfect(iuv: np.ndarray) -> torch.Tensor:
+    """The network's outputs (1, 73, H, W) where it is sure and right."""
+    maps = torch.from_numpy(np.ascontiguousarray(iuv))
+    labels = torch.nn.functional.one_hot(maps[..., 0].long(), LABELS).permute(2, 0, 1)
+    uv = maps[..., 1:].permute(2, 0, 1).float() / 255
+    return torch.cat([labels, *(labels[1:] * channel for channel in uv)])[None].float()
 
 
 def test_losses_by_hand():
