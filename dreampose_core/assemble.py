@@ -1,19 +1,13 @@
-"""A frames folder to an H.264 mp4 that has the same bytes on every machine.
-
-Always imageio-ffmpeg's own binary, one thread, bit-exact; the only metadata is a comment with
-the input's hash and the arguments.
-"""
+"""A frames folder to an mp4 whose only metadata is the input's hash and the arguments."""
 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import av
 import ffmpeg
-import imageio_ffmpeg
 import numpy as np
 
 from common.errors import InputError
@@ -21,11 +15,9 @@ from common.files import file_hash, folder_hash, publish
 from common.frames import frame_paths, read_info
 from common.images import read_png
 from common.progress import track
+from common.video import Sound, write_video
 
-_SCALING = "lanczos+accurate_rnd+full_chroma_int+full_chroma_inp+bitexact"
 _KEPT_CODECS = ("aac", "mp3", "ac3", "eac3", "alac", "opus", "flac")
-Sound = tuple[ffmpeg.Stream, dict[str, str]]
-_BT709 = {"range": "tv", "colorspace": "bt709", "color_primaries": "bt709", "color_trc": "bt709"}
 
 
 def assemble(
@@ -50,8 +42,6 @@ def assemble(
     if not 1 <= scale <= 16:
         raise InputError(f"--scale {scale} is out of range", "give 1 to 16")
     info, paths = read_info(samples), frame_paths(samples)
-    odd = [(0, side * scale % 2) for side in info.size]
-    height, width = (side + pad for side, (_, pad) in zip(info.size, odd, strict=True))
     comment = {"input": folder_hash(samples), "crf": crf, "scale": scale}
     sound = None
     if audio:
@@ -59,26 +49,24 @@ def assemble(
         sound = _sound(audio, start, float(len(paths) / info.rate))
         comment["audio"] = file_hash(audio)
 
-    def pictures() -> Iterator[bytes]:
+    def pictures() -> Iterator[np.ndarray]:
         for path in track(paths, "assemble"):
             picture = read_png(path)
             if picture.shape[:2] != info.size:
                 raise InputError(f"{path} has another size than frames.json", "make them again")
-            yield np.pad(picture, [*odd, (0, 0)], mode="edge").tobytes()
+            yield picture
 
     with publish(out) as partial:
-        video = ffmpeg.input(
-            "pipe:", format="rawvideo", pix_fmt="rgb24", s=f"{width}x{height}", framerate=info.fps
-        ).filter(
-            "scale",
-            width * scale,
-            height * scale,
-            flags=_SCALING,
-            out_color_matrix="bt709",
-            out_range="tv",
+        write_video(
+            partial,
+            pictures(),
+            info.size,
+            info.fps,
+            json.dumps(comment),
+            crf=crf,
+            scale=scale,
+            sound=sound,
         )
-        video = video.filter("format", "yuv420p").filter("setparams", **_BT709)
-        _encode(video, sound, partial, pictures(), crf, json.dumps(comment))
 
 
 def _sound(clip: Path, start: float, seconds: float) -> Sound:
@@ -90,45 +78,3 @@ def _sound(clip: Path, start: float, seconds: float) -> Sound:
     stream = ffmpeg.input(str(clip.absolute()), ss=start, t=seconds).audio
     kept = codecs[0] in _KEPT_CODECS
     return stream, {"acodec": "copy"} if kept else {"acodec": "aac", "audio_bitrate": "192k"}
-
-
-def _encode(
-    video: ffmpeg.Stream,
-    sound: Sound | None,
-    out: Path,
-    pictures: Iterator[bytes],
-    crf: int,
-    comment: str,
-) -> None:
-    streams, audio_options = ([video, sound[0]], sound[1]) if sound else ([video], {})
-    command = ffmpeg.output(
-        *streams,
-        str(out),
-        **audio_options,
-        format="mp4",
-        movflags="+faststart",
-        vcodec="libx264",
-        crf=crf,
-        preset="medium",
-        threads=1,
-        **{"x264-params": "cpu-independent=1", "fflags": "+bitexact", "flags": "+bitexact"},
-        map_metadata=-1,
-        metadata=f"comment={comment}",
-    ).global_args("-loglevel", "error", "-filter_threads", "1")
-    process = command.run_async(
-        cmd=imageio_ffmpeg.get_ffmpeg_exe(), pipe_stdin=True, pipe_stderr=True
-    )
-    try:
-        for picture in pictures:
-            process.stdin.write(picture)
-    except BrokenPipeError:
-        pass  # ffmpeg has stopped and says why below
-    finally:
-        _, message = process.communicate()
-    if process.returncode:
-        lines = message.decode(errors="replace").strip().splitlines() or ["it was stopped"]
-        reason = re.sub(r"\[.*?\] *", "", lines[-1])
-        raise InputError(
-            f"ffmpeg could not write the video ({reason})",
-            "is there room on the disk, and a smaller --scale?",
-        )
