@@ -43,9 +43,14 @@ class Reformat:
     dump: Path
     frames: Path
     out: Path
-    person: Literal["largest"] = "largest"
-    preview: Path | None = None
-    """also write an overlay sheet to look at"""
+    person: Literal["largest", "center"] | int = "largest"
+    """who is followed; a number is the place by score, from 0, where first somebody is seen"""
+    most_missing: float = 0.25
+    """share of the frames that may lack the person and be filled"""
+    smooth: bool = False
+    """calm parts, U and V over neighbouring frames, without lag"""
+    previews: Path | None = None
+    """also write preview.mp4 and sheet.png into this folder"""
 
     def run(self) -> None:
         from densepose_prep.reformat import reformat

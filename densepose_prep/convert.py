@@ -17,8 +17,9 @@ from common.errors import InputError
 from common.files import publish
 from common.images import Size
 from common.poses import PosesInfo, part_box, pose_paths, read_iuv, write_poses
+from densepose_prep.crop import clip_crop
 from densepose_prep.dump import ChartResult, read_dump
-from densepose_prep.reformat import clip_crop, matched, reformat
+from densepose_prep.reformat import matched, reformat
 
 _NAME = re.compile(r"frame_(\d+)_densepose\.npy")
 _SOME_PART = 2
@@ -80,13 +81,13 @@ def _frames_of(dump: Path, frames: Path | None) -> Path:
 
 
 def import_poses(source: Path, out: Path, frames: Path | None) -> None:
-    """Write a poses folder of the reference's form, or of a dump of `frames`.
+    """Write a poses folder of the reference's form, or of a dump of `frames`, however many gaps.
 
     Raises InputError where the source is neither, or not of these frames.
     """
     if not source.is_dir():
         frames = _frames_of(source, frames)
-        return reformat(source, frames, out, person="largest", preview=None)
+        return reformat(source, frames, out, most_missing=1)
     paths = reference_paths(source)
     size = read_reference(paths[0]).shape[1:]
     info = frames_format.read_info(frames) if frames else None

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +16,17 @@ from common import frames as frames_format
 from common.errors import InputError
 from common.files import publish
 from common.frames import frame_paths
-from common.images import Size, read_png, sheet, write_png
-from common.poses import FramePose, PosesInfo, colour, write_poses
+from common.images import Size
+from common.poses import Box, FramePose, PosesInfo, write_poses
+from densepose_prep.crop import clip_crop
 from densepose_prep.dump import Detections, read_dump
+from densepose_prep.filling import between, box_between
+from densepose_prep.preview import write_previews
+from densepose_prep.smoothing import smoothed, smoothed_box, window
+from densepose_prep.tracking import Choice, follow
 
-_MISSING_LIMIT = 0.5
-_MARGIN = 0.08
-_PREVIEW_FRAMES = 8
+_KEPT = 8
+"""Frames kept in memory: a gap's ends, and the window of smoothing."""
 
 
 def iuv_image(image: Detections, person: int, size: Size) -> np.ndarray:
@@ -51,30 +58,64 @@ def in_order(images: Sequence[Detections]) -> list[Detections]:
     return [numbered[number] for number in sorted(numbered)]
 
 
-def largest(image: Detections) -> int | None:
-    """The person with the largest box, None where there is nobody."""
-    if not image.results:
-        return None
-    x0, y0, x1, y1 = image.boxes.T
-    return int(((x1 - x0) * (y1 - y0)).argmax())
+def spans_of(indices: Sequence[int]) -> str:
+    """Frame numbers in words: "3, 7–9, 12"."""
+    runs: list[list[int]] = []
+    for index in indices:
+        if runs and index == runs[-1][-1] + 1:
+            runs[-1].append(index)
+        else:
+            runs.append([index])
+    return ", ".join(f"{run[0]}–{run[-1]}" if len(run) > 1 else f"{run[0]}" for run in runs)
 
 
-def nearest(present: Sequence[int], index: int) -> int:
-    """The entry of `present` that is closest to `index`."""
-    return min(present, key=lambda other: (abs(other - index), other))
+class Clip:
+    """The IUV images of one person through a clip, made as they are asked for, gaps filled.
 
+    `chosen` is the person's index in each image's detections, None in a gap.
+    """
 
-def clip_crop(boxes: Sequence[tuple], size: Size) -> tuple[int, int, int, int]:
-    """One person crop for the whole clip: the union of the boxes, padded, inside the frame."""
-    x0, y0 = np.min([box[:2] for box in boxes], 0)
-    x1, y1 = np.max([box[2:] for box in boxes], 0)
-    pad = _MARGIN * (y1 - y0)
-    return (
-        max(0, int(x0 - pad)),
-        max(0, int(y0 - pad)),
-        min(size[1], int(np.ceil(x1 + pad))),
-        min(size[0], int(np.ceil(y1 + pad))),
-    )
+    def __init__(self, images: Sequence[Detections], chosen: Sequence[int | None], size: Size):
+        self.images, self.chosen, self.size = images, chosen, size
+        self.seen = [index for index, found in enumerate(chosen) if found is not None]
+        self.frames = [self._frame(index) for index in range(len(chosen))]
+        self.iuv = lru_cache(_KEPT)(self._iuv)
+
+    def neighbours(self, index: int) -> tuple[int, int, float]:
+        """The seen frames around a gap's frame and its share of the way; at an end, one twice."""
+        after = bisect(self.seen, index)
+        first, second = self.seen[max(0, after - 1)], self.seen[min(after, len(self.seen) - 1)]
+        return first, second, (index - first) / (second - first) if first < second else 0.0
+
+    def _box(self, index: int) -> Box:
+        return tuple(float(value) for value in self.images[index].boxes[self.chosen[index]])
+
+    def _frame(self, index: int) -> FramePose:
+        if self.chosen[index] is not None:
+            score = float(self.images[index].scores[self.chosen[index]])
+            return FramePose(self._box(index), score)
+        first, second, share = self.neighbours(index)
+        return FramePose(box_between(self._box(first), self._box(second), share), 0.0, filled=True)
+
+    def _iuv(self, index: int) -> np.ndarray:
+        if self.chosen[index] is not None:
+            return iuv_image(self.images[index], self.chosen[index], self.size)
+        first, second, share = self.neighbours(index)
+        if first == second:
+            return self.iuv(first)
+        boxes = self._box(first), self._box(second)
+        return between(self.iuv(first), self.iuv(second), *boxes, share)
+
+    def smoothed(self, index: int) -> np.ndarray:
+        """A frame's IUV image, calmed by the frames around it."""
+        around = window(index, len(self.frames))
+        return smoothed([self.iuv(i) for i in around], [self.frames[i].box for i in around])
+
+    def smoothed_frames(self) -> list[FramePose]:
+        """The frames with their boxes calmed as well."""
+        windows = [window(index, len(self.frames)) for index in range(len(self.frames))]
+        boxes = [smoothed_box([self.frames[i].box for i in around]) for around in windows]
+        return [replace(frame, box=box) for frame, box in zip(self.frames, boxes, strict=True)]
 
 
 def matched(
@@ -96,32 +137,35 @@ def matched(
     return ordered
 
 
-def reformat(dump: Path, frames: Path, out: Path, person: str, preview: Path | None) -> None:
-    """Write the poses folder of a dump; gaps take their nearest neighbour's pose, flagged.
+def reformat(
+    dump: Path,
+    frames: Path,
+    out: Path,
+    person: Choice = "largest",
+    most_missing: float = 0.25,
+    smooth: bool = False,
+    previews: Path | None = None,
+) -> None:
+    """Write the poses folder of a dump: one person, gaps filled from their neighbours and flagged.
 
-    Raises InputError where the dump is not of these frames, or more than half show nobody.
+    Raises InputError where the dump is not of these frames, or where the person is missing in a
+    larger share of them than `most_missing`.
     """
     images, origin = read_dump(dump)
     info = frames_format.read_info(frames)
-    paths = frame_paths(frames)
-    ordered = matched(images, len(paths), info.size, dump, frames)
-    choose = {"largest": largest}[person]
-    chosen = [choose(image) for image in ordered]
-    present = [index for index, found in enumerate(chosen) if found is not None]
+    ordered = matched(images, len(frame_paths(frames)), info.size, dump, frames)
+    boxes = [image.boxes.numpy() for image in ordered]
+    chosen = follow(boxes, [image.scores.numpy() for image in ordered], person, info.size)
     missing = [index for index, found in enumerate(chosen) if found is None]
-    if len(missing) > _MISSING_LIMIT * len(chosen) or not present:
-        shown = ", ".join(map(str, missing[:8])) + (" …" if len(missing) > 8 else "")
+    if len(missing) > most_missing * len(chosen) or len(missing) == len(chosen):
         raise InputError(
-            f"no person found in {len(missing)} of {len(chosen)} frames of {frames} ({shown})",
-            "use a picture of one whole person on a plain background, or another clip",
+            f"no person found in {len(missing)} of {len(chosen)} frames of {frames} "
+            f"({spans_of(missing)})",
+            "use a picture or clip of one whole person on a plain background, "
+            "cut it with --start and --end, or allow more with --most-missing",
         )
-    iuvs, found = [], []
-    for index in range(len(chosen)):
-        at = index if chosen[index] is not None else nearest(present, index)
-        image, which = ordered[at], chosen[at]
-        box = tuple(float(value) for value in image.boxes[which])
-        iuvs.append(iuv_image(image, which, info.size))
-        found.append(FramePose(box, float(image.scores[which]), filled=at != index))
+    clip = Clip(ordered, chosen, info.size)
+    show, found = (clip.smoothed, clip.smoothed_frames()) if smooth else (clip.iuv, clip.frames)
     poses = PosesInfo(
         chart=origin.chart,
         backend=origin.backend,
@@ -131,19 +175,6 @@ def reformat(dump: Path, frames: Path, out: Path, person: str, preview: Path | N
         frames=found,
     )
     with publish(out) as partial:
-        write_poses(partial, iuvs, poses)
-    if preview:
-        with publish(preview) as partial:
-            write_png(partial, overlay_sheet(paths, iuvs))
-
-
-def overlay_sheet(paths: Sequence[Path], iuvs: Sequence[np.ndarray]) -> np.ndarray:
-    """Some frames, their coloured IUV, and one laid over the other, as a picture to look at."""
-    some = np.unique(np.linspace(0, len(paths) - 1, _PREVIEW_FRAMES).astype(int))
-    frames = [read_png(paths[i]) for i in some]
-    colours = [colour(iuvs[i]) for i in some]
-    mixed = [
-        np.where(c.any(-1, keepdims=True), f // 2 + c // 2, f)
-        for f, c in zip(frames, colours, strict=True)
-    ]
-    return sheet([frames, colours, mixed])
+        write_poses(partial, map(show, range(len(chosen))), poses)
+    if previews:
+        write_previews(previews, frames, out)

@@ -29,7 +29,7 @@ from common.poses import (
     require_chart,
     write_poses,
 )
-from densepose_prep.reformat import clip_crop
+from densepose_prep.crop import clip_crop
 
 _TORSO, _FEET, _HEAD = (1, 2), (5, 6), (23, 24)
 _SEEN = 0.5

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -13,10 +14,11 @@ from common.images import Fit, read_png
 from common.poses import FramePose, PosesInfo, part_box, read_info, read_poses, write_poses
 from common.program import main
 from densepose_prep.__main__ import VERBS
+from densepose_prep.crop import clip_crop
 from densepose_prep.dump import ChartResult, Detections, Origin, read_dump, write_dump
 from densepose_prep.mini import MiniBackend, closer, detection
 from densepose_prep.network import LABELS, OUTPUTS, IuvNetwork
-from densepose_prep.reformat import clip_crop, iuv_image
+from densepose_prep.reformat import iuv_image
 from densepose_prep.retarget import alignment, comparable, moved, spans, stance
 
 MINI = Origin("mannequin", "mini", "abc")
@@ -92,7 +94,7 @@ def poses(tmp_path):
 @pytest.mark.parametrize("size", [(64, 48), (200, 90), (33, 91)])
 def test_from_frames_to_poses(size, frames, network, tmp_path):
     folder, weights = frames(3, *size), network(-50)
-    dump, poses, sheet = tmp_path / "dump.pkl", tmp_path / "poses", tmp_path / "sheet.png"
+    dump, poses, previews = tmp_path / "dump.pkl", tmp_path / "poses", tmp_path / "previews"
     for _ in range(2):
         assert run("densepose", "--frames", folder, "--out", dump, "--weights", weights) == 0
     images, origin = read_dump(dump)
@@ -102,7 +104,7 @@ def test_from_frames_to_poses(size, frames, network, tmp_path):
     assert 0 < images[0].scores.item() <= 1
 
     given = ("reformat", "--dump", dump, "--frames", folder, "--out", poses)
-    assert run(*given, "--preview", sheet) == 0
+    assert run(*given, "--previews", previews) == 0
     info = read_info(poses)
     assert (info.size, info.chart, info.fps, info.weights) == (
         size,
@@ -112,7 +114,9 @@ def test_from_frames_to_poses(size, frames, network, tmp_path):
     )
     assert info.crop == (0, 0, size[1], size[0])
     assert read_poses(poses)[..., 0].min() > 0
-    assert read_png(sheet).size
+    assert read_png(previews / "sheet.png").size
+    with av.open(str(previews / "preview.mp4")) as video:
+        assert video.streams.video[0].frames == 3
 
 
 def test_an_empty_frame_has_no_detection(frames, network, tmp_path, capsys):
@@ -216,10 +220,11 @@ def test_persons_are_cut_at_the_frame():
     assert part_box(iuv) == (4, 4, 6, 6)
 
 
-def reformatted(tmp_path, folder: Path, *images: Detections) -> Path:
+def reformatted(tmp_path, folder: Path, *images: Detections, options: tuple = ()) -> Path | None:
     write_dump(tmp_path / "dump.pkl", images, MINI)
     out = tmp_path / "poses"
-    code = run("reformat", "--dump", tmp_path / "dump.pkl", "--frames", folder, "--out", out)
+    dump = tmp_path / "dump.pkl"
+    code = run("reformat", "--dump", dump, "--frames", folder, "--out", out, *options)
     return out if code == 0 else None
 
 
@@ -239,14 +244,43 @@ def test_frames_are_ordered_by_number_and_the_largest_person_taken(frames, tmp_p
     assert info.crop == clip_crop([(10, 10, 40, 50), (5, 5, 30, 50)], (60, 50))
 
 
-def test_gaps_take_the_nearest_pose_and_say_so(frames, tmp_path):
+def test_gaps_are_filled_and_say_so(frames, tmp_path):
+    boxes = {1: (0, 0, 20, 20), 2: (3, 0, 23, 20), 3: (6, 0, 26, 20), 5: (12, 0, 32, 20)}
     images = [
-        *(one_person("0.png", (0, 0, 9, 9), part=1), nobody("1.png"), nobody("2.png")),
-        one_person("3.png", (0, 0, 9, 9), part=4),
+        one_person(f"{i}.png", boxes[i], part=4) if i in boxes else nobody(f"{i}.png")
+        for i in range(6)
     ]
-    out = reformatted(tmp_path, frames(4), *images)
-    assert read_poses(out)[:, 4, 4, 0].tolist() == [1, 1, 4, 4]
-    assert [frame.filled for frame in read_info(out).frames] == [False, True, True, False]
+    out = reformatted(tmp_path, frames(6), *images, options=("--most-missing", "0.4"))
+    assert [part_box(iuv) for iuv in read_poses(out)] == [
+        *(boxes[1], boxes[1], boxes[2], boxes[3]),
+        *((9, 0, 29, 20), boxes[5]),
+    ]
+    info = read_info(out)
+    assert [frame.filled for frame in info.frames] == [i not in boxes for i in range(6)]
+    assert [frame.score > 0 for frame in info.frames] == [i in boxes for i in range(6)]
+    assert info.frames[4].box == (9, 0, 29, 20)
+
+
+def test_too_many_gaps_are_refused_by_name(frames, tmp_path, capsys):
+    empty = {0, 3, 4, 5, 9}
+    images = [
+        nobody(f"{i}.png") if i in empty else one_person(f"{i}.png", (0, 0, 9, 9))
+        for i in range(12)
+    ]
+    assert reformatted(tmp_path, frames(12), *images) is None
+    error = capsys.readouterr().err
+    assert "no person found in 5 of 12 frames" in error
+    assert "(0, 3–5, 9)" in error
+    assert reformatted(tmp_path, frames(12), *images, options=("--most-missing", "0.5"))
+
+
+def test_smoothing_is_of_the_frames_and_their_boxes(frames, tmp_path):
+    boxes = [(0, 0, 20, 20 + 4 * (i == 2)) for i in range(5)]
+    images = [one_person(f"{i}.png", box, part=2 + (i == 2)) for i, box in enumerate(boxes)]
+    out = reformatted(tmp_path, frames(5), *images, options=("--smooth",))
+    assert read_poses(out)[2, 5, 5].tolist() == [2, 128, 128]
+    assert read_info(out).frames[2].box == pytest.approx((0, 0, 20, 20 + 4 * 3 / 9))
+    assert read_info(out).frames[0].box == boxes[0]
 
 
 @pytest.mark.parametrize(
