@@ -35,6 +35,8 @@ _TWIN_PENALTY, _MIRROR_PENALTY = 6.0, 10.0
 _CONFIDENCE_BINS = 4.0
 _SEEN = 0.6
 _HEAD = 23
+_FOREIGN = 14
+"""Grey levels by which something differs from the backdrop."""
 _REACH, _AROUND, _OUTLINE, _SMOOTH, _GRAZE = 0.2, 0.1, 0.03, 0.02, 0.015
 """As shares of the picture's height."""
 
@@ -160,14 +162,24 @@ def warp(
     confidence = np.where(body, np.exp(-hidden / _CONFIDENCE_BINS), 0)
     outside = _extension(field, confidence, depth, bx, by) & ~body & (away < _REACH * height)
     field[~body] = _drift(field, bx, by)[~body]
-    oy, ox = np.nonzero(outside & ~_collides(field, depth, outside))
+    outside &= ~_collides(field, depth, outside)
 
     moved = cv2.remap(
         image, field[..., 0], field[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
     )
+    oy, ox = np.nonzero(outside & ~_islands(moved, empty, outside, body))
     classes[y, x, 0], classes[y, x, 2], classes[y, x, 3] = 0, confidence[y, x], 1 - confidence[y, x]
     classes[oy, ox, 0], classes[oy, ox, 1] = 0, 1
     return np.where(classes[..., :1] > 0, empty, moved), classes
+
+
+def _islands(
+    moved: np.ndarray, empty: np.ndarray, outside: np.ndarray, body: np.ndarray
+) -> np.ndarray:
+    """Where (H, W) pieces of something outside hang on no body: crumbs of what lay beside it."""
+    foreign = outside & (np.abs(moved.astype(np.int16) - empty).max(-1) > _FOREIGN)
+    _, label = cv2.connectedComponents((foreign | body).astype(np.uint8))
+    return foreign & ~np.isin(label, np.unique(label[body]))
 
 
 def _drift(field: np.ndarray, bx: np.ndarray, by: np.ndarray) -> np.ndarray:

@@ -88,6 +88,20 @@ def test_what_lies_beside_the_body_is_the_reference_s_own(clip):
     assert error(moved[beside], rgb[beside]) < 0.3 * error(empty[beside], rgb[beside])
 
 
+def test_a_crumb_that_hangs_on_no_body_is_left_out(clip):
+    rgb, iuv = clip
+    body = iuv[FRONT, ..., 0] > 0
+    y = int(np.flatnonzero(body.any(1)).mean())
+    x = int(np.flatnonzero(body[y])[-1]) + 8
+    assert not body[y - 4 : y + 5, x - 4 : x + 5].any()
+    spotted = rgb[FRONT].copy()
+    spotted[y - 2 : y + 2, x - 2 : x + 2] = (255, 0, 0)
+    made, classes = carried(spotted, iuv[FRONT], iuv[FRONT])
+    plain, _ = carried(rgb[FRONT], iuv[FRONT], iuv[FRONT])
+    assert error(made[y - 2 : y + 2, x - 2 : x + 2], plain[y - 2 : y + 2, x - 2 : x + 2]) < 5
+    assert (classes[y - 2 : y + 2, x - 2 : x + 2, BACKDROP] == 1).all()
+
+
 def test_classes_sum_to_one_in_any_pose(clip):
     for rgb, iuv in zip(*clip, strict=True):
         for target in clip[1]:
