@@ -27,6 +27,7 @@ from tasks.catalog import Catalog
 from tasks.graph import Address
 
 _NO_TRAINING = {"steps": 0}
+_AS_FILMED = {"mode": "none"}
 _AS_SET = "(default: as in params.yaml)"
 Count = Annotated[int | None, arg(metavar="N", help_behavior_hint=_AS_SET)]
 Number = Annotated[float | None, arg(metavar="X", help_behavior_hint=_AS_SET)]
@@ -52,6 +53,8 @@ class Animate(InWorkspace):
     """seed of the sampling noise"""
     finetune: bool = True
     """fit the model to the subject first"""
+    retarget: bool = True
+    """bring CLIP's person to the subject's height and place"""
     start: Number = None
     """seconds of CLIP to skip"""
     end: Number = None
@@ -103,7 +106,10 @@ class Animate(InWorkspace):
             )
             subject = items.add_subject(photo, finetune_unet=training, finetune_vae=training)
             sample = self._given("steps", "s1", "s2", "seed")
-            render = items.add_render(subject, driving, sample, truth, audio=self.audio)
+            motion = None if self.retarget else _AS_FILMED
+            render = items.add_render(
+                subject, driving, sample, truth, audio=self.audio, retarget=motion
+            )
         return items, render
 
     def _cut(self) -> dict[str, int | float]:

@@ -10,10 +10,12 @@ from dreampose_core.__main__ import ExportCheckpoint, ImportCheckpoint
 from flows.animating import Animate
 from flows.browsing import Lineage, List, Reproduce, Show, Status
 from flows.managing import Doctor, Init, Remove, Use
+from flows.posing import Poses
 from tasks.bridge import StageError
 
 VERBS = {
     "animate": Animate,
+    "poses": Poses,
     "list": List,
     "show": Show,
     "status": Status,

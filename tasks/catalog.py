@@ -159,17 +159,21 @@ class Catalog(BaseModel):
         truth: str | None = None,
         *,
         audio: bool = False,
+        retarget: Mapping[str, Any] | None = None,
     ) -> str:
         """Register a subject in the motion of a driving source; returns the render's key.
 
         A `truth` (a source's key) stays with the render until another one is given. With `audio`
-        the driving source's sound is kept.
+        the driving source's sound is kept. `retarget` is the motion's own.
         """
         self._require("subjects", subject)
         self._require("sources", driving)
         source = self.subjects[subject].source
-        motion = f"{source}--{driving}"
-        self.motions[motion] = Motion(subject=source, driving=driving)
+        moving = Motion(
+            subject=source, driving=driving, retarget=checked("retarget", dict(retarget or {}))
+        )
+        motion = _key(f"{source}--{driving}", {"retarget": moving.retarget})
+        self.motions[motion] = moving
         render = Render(
             subject=subject,
             base=self.subjects[subject].base,
@@ -181,7 +185,11 @@ class Catalog(BaseModel):
         if audio:
             render.audio = self.sources[driving].input
             render.assemble = checked("assemble", {"audio": render.audio})
-        overrides = {"sample": render.sample, "assemble": render.assemble}
+        overrides = {
+            "retarget": moving.retarget,
+            "sample": render.sample,
+            "assemble": render.assemble,
+        }
         key = _key(f"{subject}--{driving}", overrides)
         if truth is not None:
             self._require("sources", truth)

@@ -48,6 +48,19 @@ def test_a_key_ends_in_the_hash_of_its_overrides(here):
     assert catalog.load() == items
 
 
+def test_another_retargeting_is_another_motion_and_render(here):
+    with catalog.edit() as items:
+        anna, walk = _two_sources(items)
+        subject = items.add_subject(anna)
+        plain = items.add_render(subject, walk)
+        as_filmed = items.add_render(subject, walk, retarget={"mode": "none"})
+    motion = items.renders[as_filmed].motion
+    assert re.fullmatch(rf"{plain}-[0-9a-f]{{8}}", as_filmed)
+    assert re.fullmatch(rf"{items.renders[plain].motion}-[0-9a-f]{{8}}", motion)
+    assert items.motions[motion].retarget == {"mode": "none"}
+    assert items.motions[items.renders[plain].motion].retarget == {}
+
+
 def test_the_same_settings_are_the_same_item(here):
     with catalog.edit() as items:
         anna, walk = _two_sources(items)

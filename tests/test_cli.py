@@ -146,3 +146,17 @@ def test_no_workspace_is_found_outside_of_one(tmp_path, monkeypatch):
     monkeypatch.setattr(workspace, "HOME", tmp_path)
     with pytest.raises(InputError, match="no workspace"):
         workspace.find(tmp_path)
+
+
+def test_poses_come_in_and_go_out(here, monkeypatch):
+    one = np.zeros((2, 60, 40))
+    one[:, 10:50, 10:30] = 0.4
+    (here / "given").mkdir()
+    np.save(here / "given/frame_0_densepose.npy", one)
+    for way, source, out in (("import", "given", "poses"), ("export", "poses", "back")):
+        with pytest.raises(SystemExit, match=r"^0$"):
+            dreampose(monkeypatch, "poses", way, source, "--out", out)
+    np.testing.assert_allclose(np.load(here / "back/frame_0_densepose.npy"), one, atol=1e-6)
+    with pytest.raises(SystemExit, match=r"^2$"):
+        dreampose(monkeypatch, "poses", "import", "photo.png", "--out", "none")
+    assert not (here / "none").exists()
