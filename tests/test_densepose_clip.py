@@ -1,5 +1,8 @@
 """One person through a clip: tracks, gaps, smoothing, previews."""
 
+import importlib.util
+from pathlib import Path
+
 import av
 import numpy as np
 import pytest
@@ -115,6 +118,17 @@ class TestFilling:
         assert vote(images, [1, 1]).tolist() == [[[1, 10, 10]]]
         other = np.full((1, 1, 3), (1, 40, 20), np.uint8)
         assert vote([images[0], other], [2, 1]).tolist() == [[[1, 20, 13]]]
+
+    def test_filled_frames_are_near_the_truth(self):
+        """The bar of `bench/gaps.py`, on one clip."""
+        place = Path(__file__).parents[1] / "bench/gaps.py"
+        spec = importlib.util.spec_from_file_location("gaps", place)
+        bench = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(bench)
+        _, truth = bench.rendered(bench.VALIDATION, 2)
+        change, errors = bench.gaps(truth, 0)
+        assert np.mean(errors["filled"]) < 1.5 * change
+        assert np.mean(errors["filled"]) < 0.9 * np.mean(errors["the nearest frame"])
 
 
 class TestSmoothing:
