@@ -68,6 +68,8 @@ class Retarget:
     out: Path
     mode: Literal["align", "none"] = "align"
     """align matches height, feet and middle; none letterboxes the whole driving frame"""
+    preview: Path | None = None
+    """also write a sheet to this .png: the poses before and after, the subject's in grey"""
 
     def run(self) -> None:
         from densepose_prep.retarget import retarget

@@ -17,6 +17,7 @@ VIDEO, SHEET = "preview.mp4", "sheet.png"
 _SIDE = 640
 """Pixels of a preview's longer side, at most."""
 _COLUMNS = 8
+_GREY = 90
 _MARK = (255, 120, 0)
 
 
@@ -30,7 +31,7 @@ def write_previews(folder: Path, frames: Path, poses: Path) -> None:
         for picture, iuv, frame in zip(pictures, iuvs, info.frames, strict=True):
             yield overlay(read_png(picture), read_iuv(iuv), fit, filled=frame.filled)
 
-    some = np.unique(np.linspace(0, len(pictures) - 1, _COLUMNS).astype(int))
+    some = _some(len(pictures))
     plain = [fit.apply(read_png(pictures[i])) for i in some]
     coloured = [colour(fit.apply(read_iuv(iuvs[i]), labels=True)) for i in some]
     laid_over = [
@@ -41,6 +42,29 @@ def write_previews(folder: Path, frames: Path, poses: Path) -> None:
         partial.mkdir(parents=True)
         write_video(partial / VIDEO, overlays(), fit.size, info.fps, "poses laid over their frames")
         write_png(partial / SHEET, sheet([plain, coloured, laid_over]))
+
+
+def write_retargeting(path: Path, poses: Path, subject: Path, retargeted: Path) -> None:
+    """Write a sheet as PNG: the driving poses, and where they stand beside the subject in grey."""
+    before, after = pose_paths(poses), pose_paths(retargeted)
+    some = _some(len(after))
+    own, size = read_info(poses).size, read_info(retargeted).size
+    still = Fit.whole(size, preview_size(size))
+    fits = Fit.whole(own, preview_size(own)), still
+    standing = still.apply(read_iuv(pose_paths(subject)[0]), labels=True)[..., :1] > 0
+    backdrop = np.where(standing, _GREY, 0).astype(np.uint8).repeat(3, -1)
+    driving, moved = (
+        [colour(fit.apply(read_iuv(paths[i]), labels=True)) for i in some]
+        for fit, paths in zip(fits, (before, after), strict=True)
+    )
+    placed = [np.where(paint.any(-1, keepdims=True), paint, backdrop) for paint in moved]
+    with publish(path) as partial:
+        write_png(partial, sheet([driving, placed]))
+
+
+def _some(count: int) -> np.ndarray:
+    """Indices of a few frames, evenly through the clip."""
+    return np.unique(np.linspace(0, count - 1, _COLUMNS).astype(int))
 
 
 def preview_size(size: Size) -> Size:

@@ -30,6 +30,7 @@ from common.poses import (
     write_poses,
 )
 from densepose_prep.crop import clip_crop
+from densepose_prep.preview import write_retargeting
 
 _TORSO, _FEET, _HEAD = (1, 2), (5, 6), (23, 24)
 _SEEN = 0.5
@@ -110,8 +111,8 @@ def moved(iuv: np.ndarray, matrix: np.ndarray, size: Size) -> np.ndarray:
     return cv2.warpAffine(iuv, centred, (size[1], size[0]), flags=cv2.INTER_NEAREST)
 
 
-def retarget(poses: Path, subject: Path, out: Path, mode: str) -> None:
-    """Write the render's poses folder, of the subject's frame size.
+def retarget(poses: Path, subject: Path, out: Path, mode: str, preview: Path | None = None) -> None:
+    """Write the render's poses folder, of the subject's frame size; a preview shows both.
 
     The subject's stance is that of its first picture, the one that is rendered. Raises InputError
     for mixed charts and where the moved person leaves the frame entirely.
@@ -145,3 +146,5 @@ def retarget(poses: Path, subject: Path, out: Path, mode: str) -> None:
     info = replace(driving_info, frames=frames, crop=clip_crop([b for b in boxes if b], size))
     with publish(out) as partial:
         write_poses(partial, images(), info)
+    if preview:
+        write_retargeting(preview, poses, subject, out)

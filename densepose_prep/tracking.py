@@ -125,7 +125,7 @@ def _by_score(found: Sequence[Track], scores: Sequence[np.ndarray], place: int) 
     if not 0 <= place < len(order):
         raise InputError(
             f"there is no person {place}: frame {frame} shows {len(order)}",
-            f"give --person 0 to {len(order) - 1}, largest or center",
+            "the first is --person 0; or give largest or center",
         )
     return next(track for track in found if track.get(frame) == order[place])
 

@@ -308,8 +308,10 @@ def test_driving_poses_stand_where_the_subject_stands(poses, tmp_path):
     clip = [person(120, 160, 20, x, 80) for x in (50, 54, 58)]
     clip[1][2:20, 60:64] = 20, 1, 1
     out = tmp_path / "out"
-    driving = poses("driving", *clip, fps="30")
-    assert run("retarget", "--poses", driving, "--subject", subject, "--out", out) == 0
+    driving, sheet = poses("driving", *clip, fps="30"), tmp_path / "sheet.png"
+    given = ("retarget", "--poses", driving, "--subject", subject, "--out", out)
+    assert run(*given, "--preview", sheet) == 0
+    assert read_png(sheet).shape == (300 + 2 + 300, 3 * 202 - 2, 3)
     made, info = read_poses(out), read_info(out)
     assert (info.size, info.fps, info.chart, len(info.frames)) == ((300, 200), "30", "mannequin", 3)
     truth = person(300, 200, 40, 100, 240)
