@@ -21,7 +21,7 @@ from common.files import folder_hash
 from common.images import Fit
 from densepose_prep.dump import ChartResult, Detections, Origin
 from densepose_prep.mirror import both_ways
-from densepose_prep.network import IuvNetwork, of_label, split_outputs, to_picture
+from densepose_prep.network import LABELS, IuvNetwork, of_label, split_outputs, to_picture
 
 _SMALLEST = 0.005
 """Share of the picture below which a silhouette is no person."""
@@ -76,7 +76,7 @@ class MiniBackend:
         fitted = [fit.apply(frame) for fit, frame in zip(fits, frames, strict=True)]
         pixels = torch.from_numpy(np.stack(fitted)).permute(0, 3, 1, 2).to(self.device)
         pictures = to_picture(pixels).contiguous(memory_format=torch.channels_last)
-        return list(both_ways(self.network, pictures).float().cpu().contiguous())
+        return list(both_ways(self.network, pictures).cpu())
 
 
 def closer(fit: Fit, output: Tensor) -> Fit | None:
@@ -110,7 +110,8 @@ def silhouette(fit: Fit, output: Tensor) -> tuple[np.ndarray, NetBox | None]:
     """
     x0, y0, x1, y1 = fit.inner
     body = np.zeros(fit.size, bool)
-    body[y0:y1, x0:x1] = split_outputs(output[None])[0][0, :, y0:y1, x0:x1].argmax(0) > 0
+    logits = output[:LABELS, y0:y1, x0:x1]
+    body[y0:y1, x0:x1] = logits[1:].amax(0) > logits[0]
     reach = np.ones(2 * [2 * int(np.ceil(_GAP * fit.size[0])) + 1], np.uint8)
     count, pieces = cv2.connectedComponents(cv2.dilate(body.astype(np.uint8), reach))
     areas = np.bincount(pieces[body], minlength=count)

@@ -36,14 +36,19 @@ def flipped(frame: np.ndarray, iuv: np.ndarray) -> tuple[np.ndarray, np.ndarray]
 def unflipped(outputs: Tensor) -> Tensor:
     """The IUV network's outputs (B, 73, H, W) on a mirrored picture, for the picture itself."""
     swap, backwards = mirror_tables()
-    labels = torch.from_numpy(swap.astype(np.int64)).to(outputs.device)
-    logits, u, v = outputs.flip(-1).split([PARTS + 1, PARTS, PARTS], 1)
-    own = labels[1:] - 1
-    turned = torch.from_numpy(backwards[1:]).to(outputs.device).view(1, -1, 1, 1)
-    u = u[:, own]
-    return torch.cat([logits[:, labels], torch.where(turned, 1 - u, u), v[:, own]], 1)
+    parts = swap[1:].astype(np.int64) - 1
+    order = np.concatenate([swap, PARTS + 1 + parts, 2 * PARTS + 1 + parts])
+    made = outputs[:, torch.from_numpy(order).to(outputs.device)].flip(-1)
+    turned = PARTS + 1 + torch.from_numpy(np.flatnonzero(backwards[1:])).to(outputs.device)
+    made[:, turned] = 1 - made[:, turned]
+    return made
 
 
+@torch.no_grad()
 def both_ways(network: Callable[[Tensor], Tensor], picture: Tensor) -> Tensor:
-    """The mean of what the network says of a picture (B, 3, H, W) and of its mirror image."""
-    return (network(picture) + unflipped(network(picture.flip(-1)))) / 2
+    """The mean of what the network says of a picture (B, 3, H, W) and of its mirror image.
+
+    Contiguous, float32.
+    """
+    straight, turned = network(torch.cat([picture, picture.flip(-1)])).float().chunk(2)
+    return (straight.contiguous() + unflipped(turned.contiguous())).mul_(0.5)

@@ -126,7 +126,7 @@ def confusion(network: IuvNetwork, rgb: np.ndarray, iuv: np.ndarray, batch: int 
     for start in range(0, len(rgb), batch):
         frames = torch.from_numpy(np.array(rgb[start : start + batch])).permute(0, 3, 1, 2)
         truth = np.array(iuv[start : start + batch])
-        logits, u, v = split_outputs(both_ways(network, to_picture(frames.to(device))).float())
+        logits, u, v = split_outputs(both_ways(network, to_picture(frames.to(device))))
         labels = logits.argmax(1)
         uv = torch.stack([of_label(u, labels), of_label(v, labels)], -1).clamp(0, 1).cpu().numpy()
         found = labels.cpu().numpy()
