@@ -7,6 +7,7 @@ for the first: `python bench/overhead.py`.
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -20,10 +21,10 @@ from tasks import catalog, graph, workspace
 EXAMPLES = workspace.HOME / "examples"
 
 
-def seconds(command: list[str] | str, folder: Path) -> float:
+def seconds(command: list[str], folder: Path) -> float:
     """Wall time of a command that has to succeed."""
     begin = time.monotonic()
-    subprocess.run(command, cwd=folder, check=True, shell=isinstance(command, str))
+    subprocess.run(command, cwd=folder, check=True)
     return time.monotonic() - begin
 
 
@@ -45,7 +46,8 @@ def main() -> None:
         ]
         first = seconds(list(map(str, animate)), folder)
         again = seconds(list(map(str, animate)), folder)
-        commands = [entry["cmd"] for entry in _recorded(folder)]
+        words = [shlex.split(entry["cmd"]) for entry in _recorded(folder)]
+        commands = [[sys.executable, *command[1:]] for command in words]
         by_hand = sum(seconds(command, folder) for command in commands)
     print(
         f"animate {first:.1f} s, its {len(commands)} programs by hand {by_hand:.1f} s: "
