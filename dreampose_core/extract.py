@@ -56,13 +56,11 @@ def extract_frames(
     """
     _check_arguments(fps, start, end, max_frames, max_side)
     _check_file(input)
-    paths = photos_in(input) if input.is_dir() else [input]
-    photo = read_photo(paths[0])
-    if photo is None and input.is_dir():
-        raise InputError(f"{paths[0].name} in {input.name} is no photo", "keep photos only there")
+    album = photos_in(input)[: max_frames or None] if input.is_dir() else []
+    photo = _album_photo(album[0]) if album else read_photo(input)
     with publish(out) as partial:
         if photo is not None:
-            pictures = _album(photo[0], paths[1 : max_frames or None], max_side)
+            pictures = _album(photo[0], album[1:], max_side)
             info = FramesInfo(fps="1", rotation=photo[1])
             return write_frames(partial, pictures, info)
         with open_footage(input) as clip:
@@ -84,11 +82,16 @@ def _album(first: np.ndarray, others: list[Path], max_side: int) -> Iterator[np.
     image = capped(first, max_side)
     yield image
     for path in others:
-        photo = read_photo(path)
-        if photo is None:
-            raise InputError(f"{path.name} is no photo", "keep photos only in that folder")
-        capped(photo[0], max_side)
-        yield Fit.whole(photo[0].shape[:2], image.shape[:2]).apply(photo[0])
+        other, _ = _album_photo(path)
+        capped(other, max_side)
+        yield Fit.whole(other.shape[:2], image.shape[:2]).apply(other)
+
+
+def _album_photo(path: Path) -> tuple[np.ndarray, int]:
+    photo = read_photo(path)
+    if photo is None:
+        raise InputError(f"{path.name} is no photo", "keep photos only in that folder")
+    return photo
 
 
 def _write_clip(

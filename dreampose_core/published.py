@@ -50,24 +50,21 @@ def read_state(path: Path) -> State:
 
 def modern(state: State) -> State:
     """VAE keys under today's names; attention weights (C, C, 1, 1) become (C, C)."""
-    renamed = {}
-    for name, value in state.items():
-        match = _ATTENTION.fullmatch(name)
-        if match and match[2] in _OLD_ATTENTION:
-            name = f"{match[1]}{_OLD_ATTENTION[match[2]]}.{match[3]}"
-            value = value.flatten(1) if value.ndim == 4 else value
-        renamed[name] = value
-    return renamed
+    return _renamed(state, _OLD_ATTENTION)
 
 
 def old(state: State) -> State:
-    """The reverse of `modern`, weights staying (C, C) as diffusers 0.1x wrote them."""
-    names = {new: was for was, new in _OLD_ATTENTION.items()}
+    """The reverse of `modern`; weights stay (C, C), as diffusers 0.1x wrote them."""
+    return _renamed(state, {new: was for was, new in _OLD_ATTENTION.items()})
+
+
+def _renamed(state: State, names: Mapping[str, str]) -> State:
     renamed = {}
     for name, value in state.items():
         match = _ATTENTION.fullmatch(name)
         if match and match[2] in names:
             name = f"{match[1]}{names[match[2]]}.{match[3]}"
+            value = value.flatten(1) if value.ndim == 4 else value
         renamed[name] = value
     return renamed
 

@@ -6,7 +6,6 @@ It asks DVC first what is stale; Prefect is started only where there is somethin
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 import time
 from dataclasses import dataclass
@@ -16,10 +15,9 @@ from typing import Annotated
 from tyro.conf import Positional, arg
 
 from common.errors import InputError
-from common.files import publish
 from common.settings import Sampling
 from flows import order, report
-from flows.place import InWorkspace
+from flows.place import InWorkspace, copy
 from flows.report import console
 from tasks import bridge, catalog, inputs, lineage, watchdog
 from tasks.bridge import StageRun
@@ -75,7 +73,7 @@ class Animate(InWorkspace):
         files = {name: path.absolute() for name, path in self._files().items()}
         out = _writable(self.out, ".mp4")
         sheet = _writable(self.sheet, ".png") if self.sheet else None
-        Sampling(**self._given("steps", "s1", "s2", "seed"))
+        Sampling(**self._sampling())
         for name, path in files.items():
             if name != "subject" and path.is_dir():
                 raise InputError(f"{path} is a folder", "give one clip")
@@ -84,9 +82,9 @@ class Animate(InWorkspace):
         items, render = self._register(files)
         addresses = order.animate(items, render)
         runs = _bring_up_to_date(addresses, render)
-        _copy(Path(f"data/videos/{render}.mp4"), out)
+        copy(Path(f"data/videos/{render}.mp4"), out)
         if sheet:
-            _copy(Path(f"data/reports/{render}/contact.png"), sheet)
+            copy(Path(f"data/reports/{render}/contact.png"), sheet)
         self._say(runs, items, out, sheet, time.monotonic() - begin)
 
     def _files(self) -> dict[str, Path]:
@@ -105,15 +103,17 @@ class Animate(InWorkspace):
                 items.add_source(*raws["truth"], files["truth"].name, cut) if self.truth else None
             )
             subject = items.add_subject(photo, finetune_unet=training, finetune_vae=training)
-            sample = self._given("steps", "s1", "s2", "seed")
             motion = None if self.retarget else _AS_FILMED
             render = items.add_render(
-                subject, driving, sample, truth, audio=self.audio, retarget=motion
+                subject, driving, self._sampling(), truth, audio=self.audio, retarget=motion
             )
         return items, render
 
     def _cut(self) -> dict[str, int | float]:
         return self._given("start", "end", "fps", "max_frames")
+
+    def _sampling(self) -> dict[str, int | float]:
+        return self._given("steps", "s1", "s2", "seed")
 
     def _given(self, *names: str) -> dict[str, int | float]:
         return {name: value for name in names if (value := getattr(self, name)) is not None}
@@ -142,11 +142,6 @@ def _writable(path: Path, suffix: str) -> Path:
         raise InputError(
             f"nothing can be written to {nearest} ({error.strerror})", "give another place"
         ) from None
-
-
-def _copy(made: Path, out: Path) -> None:
-    with publish(out) as partial:
-        shutil.copyfile(made, partial)
 
 
 def _bring_up_to_date(addresses: list[Address], render: str) -> list[StageRun]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -10,9 +9,9 @@ from typing import Annotated
 from tyro.conf import Positional, arg
 
 from common.errors import InputError
-from common.files import file_hash, publish, remove
+from common.files import file_hash, remove
 from flows import report
-from flows.place import InWorkspace
+from flows.place import InWorkspace, copy
 from flows.report import console
 from tasks import catalog, graph, workspace
 
@@ -31,10 +30,9 @@ class Use(InWorkspace):
             workspace.preset_path(name).read_bytes() for name in workspace.presets()
         ]:
             kept = Path(f"data/params-{file_hash(current)[:8]}.yaml")
-            shutil.copyfile(current, kept)
+            copy(current, kept)
             console.print(f"Your own params.yaml is kept as {kept}.")
-        with publish(current) as partial:
-            shutil.copyfile(new, partial)
+        copy(new, current)
         console.print(f"params.yaml is now the preset {self.preset}.")
 
 

@@ -1,14 +1,16 @@
-"""What every verb of the `dreampose` command shares: the workspace it works in."""
+"""What the verbs of the `dreampose` command share: the workspace they work in, copies out of it."""
 
 from __future__ import annotations
 
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 from tyro.conf import arg
 
+from common.files import publish
 from tasks import catalog, graph, workspace
 from tasks.catalog import Catalog
 
@@ -32,3 +34,9 @@ class InWorkspace:
         items = catalog.load()
         graph.lay_out(items.model_dump())
         return items
+
+
+def copy(made: Path, out: Path) -> None:
+    """Copy a file so that `out` is whole or as it was."""
+    with publish(out) as partial:
+        shutil.copyfile(made, partial)

@@ -101,6 +101,19 @@ class Render(_Item):
     audio: Annotated[str, StringConstraints(pattern=rf"^({NOTHING}|{_RAW})$")] = NOTHING
 
 
+_MADE_OF = {
+    "renders": {
+        "bases": ("base",),
+        "sources": ("source", "driving"),
+        "subjects": ("subject",),
+        "motions": ("motion",),
+    },
+    "motions": {"sources": ("subject", "driving")},
+    "subjects": {"bases": ("base",), "sources": ("source",)},
+}
+"""Group → group of what its items are made of → the fields that name it."""
+
+
 class Catalog(BaseModel):
     """All items, by group and key."""
 
@@ -216,16 +229,14 @@ class Catalog(BaseModel):
         return found[0]
 
     def users(self, group: str, key: str) -> list[tuple[str, str]]:
-        """The items that are made of this one, themselves used by none of one another first."""
-        role = group.removesuffix("s")
-        fields = {"source": ("source", "driving", "truth")}.get(role, (role,))
-        values = {key, f"data/frames/{key}"} if role == "source" else {key}
+        """The items, by group and key, that are made of this one, renders first."""
+        truth = f"data/frames/{key}" if group == "sources" else None
         return [
             (other, name)
-            for other in ("renders", "motions", "subjects")
+            for other, fields in _MADE_OF.items()
             for name, item in getattr(self, other).items()
-            if any(getattr(item, field, None) in values for field in fields)
-            or (other == "motions" and role == "source" and item.subject == key)
+            if any(getattr(item, field) == key for field in fields.get(group, ()))
+            or (truth and getattr(item, "truth", None) == truth)
         ]
 
     def remove(self, group: str, key: str) -> list[tuple[str, str]]:

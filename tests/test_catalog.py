@@ -185,6 +185,15 @@ class TestItems:
         assert set(items.sources) == {"anna-11111111", "wave-33333333"}
         assert set(items.subjects) == {"anna-11111111"}
 
+    def test_removing_a_subject_leaves_another_one_s_motion(self, items):
+        with catalog.edit() as items:
+            other = items.add_subject("anna-11111111", finetune_unet={"steps": 0})
+            kept = items.add_render(other, "walk-22222222")
+        gone = items.remove("subjects", "anna-11111111")
+        assert set(items.renders) == {kept}
+        assert set(items.motions) == {items.renders[kept].motion}
+        assert ("motions", items.renders[kept].motion) not in gone
+
     def test_removing_the_base_takes_all(self, items):
         items.remove("bases", "default")
         assert (items.bases, items.subjects, items.renders) == ({}, {}, {})
