@@ -31,4 +31,4 @@ def densepose(
     detector = backend_of(backend, weights, batch_size, persons)
     paths = frame_paths(frames)
     named = ((path.name, read_png(path)) for path in paths)
-    write_dump(out, list(track(detector.detect(named), "densepose", len(paths))), detector.origin)
+    write_dump(out, track(detector.detect(named), "densepose", len(paths)), detector.origin)

@@ -70,7 +70,9 @@ class Detectron2Backend:
                 if not program.stdout.readline():
                     errors.seek(0)
                     raise InputError(f"detectron2 ended at {name}: {_last(errors.read())}", _HELP)
-                (found,), _ = read_dump(picture.with_name("frame.png.pkl"))
+                dump = picture.with_name("frame.png.pkl")
+                (found,), _ = read_dump(dump)
+                dump.unlink()
                 yield replace(found, file_name=name)
 
 

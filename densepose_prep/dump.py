@@ -3,20 +3,25 @@
 A dump is `torch.save` of a list with one dict an image: `file_name`, `scores` (N,) float32,
 `pred_boxes_XYXY` (N, 4) float32 in image pixels and `pred_densepose`, a list of N
 `DensePoseChartResultWithConfidences`; with no person that last key is absent. Our own dumps also
-carry the keys of `Origin` in every entry, which readers of the format ignore.
+carry the keys of `Origin` in every entry, which readers of the format ignore. A long clip's dump is
+larger than memory: it is written through files and read where it lies.
 """
 
 from __future__ import annotations
 
 import pickle
 import sys
-from collections.abc import Iterator, Sequence
+import tempfile
+import zipfile
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
+from itertools import islice
 from pathlib import Path
 from types import ModuleType
-from typing import Any, get_args
+from typing import IO, Any, get_args
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -64,8 +69,7 @@ class _DumpedResult:
     """What the pickle holds: the attributes of DensePose's class under DensePose's name."""
 
     def __init__(self, result: ChartResult):
-        self.labels = result.labels.to(torch.int64).contiguous()
-        self.uv = result.uv.to(torch.float32).contiguous()
+        self.labels, self.uv = result.labels, result.uv
         self.sigma_1 = self.sigma_2 = self.kappa_u = self.kappa_v = None
         self.fine_segm_confidence = self.coarse_segm_confidence = None
 
@@ -92,28 +96,71 @@ def _importable() -> Iterator[None]:
                 sys.modules[name] = module
 
 
-def write_dump(path: Path, images: Sequence[Detections], origin: Origin) -> None:
-    """Write a whole dump atomically; the same detections give the same bytes."""
-    entries = []
-    for image in images:
-        entry: dict[str, Any] = {
-            "file_name": image.file_name,
-            "scores": image.scores.to(torch.float32),
-            "pred_boxes_XYXY": image.boxes.to(torch.float32).reshape(-1, 4),
-        }
-        if image.results:
-            entry["pred_densepose"] = [_DumpedResult(result) for result in image.results]
-        entries.append(entry | asdict(origin))
-    with publish(path) as partial, open(partial, "wb") as stream, _importable():
-        torch.save(entries, stream)
+def write_dump(path: Path, images: Iterable[Detections], origin: Origin) -> None:
+    """Write a whole dump atomically; the same detections give the same bytes.
+
+    One image is in memory at a time: labels and uv gather in two files, and the dump's tensors are
+    pieces of these.
+    """
+    entries: list[dict[str, Any]] = []
+    shapes: list[tuple[torch.Size, torch.Size]] = []
+    with (
+        publish(path) as partial,
+        tempfile.TemporaryFile(dir=partial.parent) as labels,
+        tempfile.TemporaryFile(dir=partial.parent) as uv,
+    ):
+        for image in images:
+            entry: dict[str, Any] = {
+                "file_name": image.file_name,
+                "scores": image.scores.to(torch.float32),
+                "pred_boxes_XYXY": image.boxes.to(torch.float32).reshape(-1, 4),
+            }
+            for result in image.results:
+                labels.write(result.labels.to(torch.int64).contiguous().numpy().data)
+                uv.write(result.uv.to(torch.float32).contiguous().numpy().data)
+                shapes.append((result.labels.shape, result.uv.shape))
+            if image.results:
+                entry["pred_densepose"] = len(image.results)
+            entries.append(entry | asdict(origin))
+        pieces = zip(
+            _pieces(_mapped(labels, np.int64), [own for own, _ in shapes]),
+            _pieces(_mapped(uv, np.float32), [own for _, own in shapes]),
+            strict=True,
+        )
+        for entry in entries:
+            if "pred_densepose" in entry:
+                own = islice(pieces, entry["pred_densepose"])
+                entry["pred_densepose"] = [_DumpedResult(ChartResult(*piece)) for piece in own]
+        with open(partial, "wb") as stream, _importable():
+            torch.save(entries, stream)
+
+
+def _mapped(file: IO[bytes], kind: type[np.generic]) -> Tensor:
+    """All values (N,) of a file, left on disk."""
+    file.flush()
+    if not file.tell():
+        return torch.from_numpy(np.empty(0, kind))
+    return torch.from_numpy(np.memmap(file, kind, "r+"))
+
+
+def _pieces(values: Tensor, shapes: Iterable[torch.Size]) -> Iterator[Tensor]:
+    """Views of the values of all tensors as the single ones."""
+    start = 0
+    for shape in shapes:
+        yield values[start : start + shape.numel()].view(shape)
+        start += shape.numel()
 
 
 def read_dump(path: Path) -> tuple[list[Detections], Origin]:
-    """Read a dump in its own order. Raises InputError where it is none, or would run code."""
+    """Read a dump in its own order; the results stay on disk until they are looked at.
+
+    Raises InputError where it is none, or would run code.
+    """
     allowed = (_DumpedResult, f"{_RESULT_MODULE}.{_RESULT_CLASS}")
     try:
         with torch.serialization.safe_globals([allowed]):
-            entries = torch.load(path, map_location="cpu", weights_only=True)
+            mapped = zipfile.is_zipfile(path)
+            entries = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
         images = [_detections(entry) for entry in entries]
         origin = _origin(entries)
     except (

@@ -1,8 +1,10 @@
 """Dumps: DensePose's own are read, ours are read by DensePose's reader, hostile ones by nobody."""
 
 import dataclasses
+import os
 import pickle
 import pickletools
+import subprocess
 import sys
 import zipfile
 from pathlib import Path
@@ -174,6 +176,38 @@ def test_malformed_results_are_refused(labels, uv, tmp_path):
     write_dump(tmp_path / "dump.pkl", [image], MINI)
     with pytest.raises(InputError):
         read_dump(tmp_path / "dump.pkl")
+
+
+def test_a_long_dump_is_never_whole_in_memory(tmp_path):
+    """40 images of 32 MB each are written, and read, in 250 MB more than the program itself has.
+
+    Without the environment variable the C library keeps some of what is freed.
+    """
+    program = """
+import resource, sys, torch
+from pathlib import Path
+from densepose_prep.dump import ChartResult, Detections, Origin, read_dump, write_dump
+def own(field):
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(field)) * 1024
+def image(number):
+    result = ChartResult(torch.full((1400, 1400), number % 25), torch.full((2, 1400, 1400), 0.5))
+    return Detections(f"{number}.png", torch.ones(1), torch.zeros(1, 4), [result])
+image(0)
+resource.setrlimit(resource.RLIMIT_DATA, (own("VmData") + 250 * 2**20, -1))
+write_dump(Path(sys.argv[1]), (image(number) for number in range(40)), Origin())
+resource.setrlimit(resource.RLIMIT_DATA, (-1, -1))
+before = own("RssAnon")
+images, _ = read_dump(Path(sys.argv[1]))
+assert own("RssAnon") - before < 250 * 2**20
+assert [int(image.results[0].labels.max()) for image in images] == [n % 25 for n in range(40)]
+"""
+    command = [sys.executable, "-c", program, tmp_path / "long.pkl"]
+    environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": str(2**20)}
+    run = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert run.returncode == 0, run.stderr
+    assert (tmp_path / "long.pkl").stat().st_size > 40 * 30 * 2**20
+    assert [path.name for path in tmp_path.iterdir()] == ["long.pkl"]
 
 
 def test_the_reference_form_is_what_its_reformatter_makes():
