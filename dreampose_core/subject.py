@@ -6,6 +6,7 @@ and ghosts). With one photo both are the photo, each shifted and scaled a little
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,22 +17,38 @@ import torch
 from common import frames as frames_format
 from common import poses as poses_format
 from common.errors import InputError
-from common.frames import read_frames
-from common.poses import read_poses, require_chart
+from common.frames import frame_paths
+from common.images import read_png
+from common.poses import pose_paths, read_iuv, require_chart
 from common.training import Batch
 from dreampose_core.framing import model_fit
 from dreampose_core.pipeline import DreamPosePipeline
 from dreampose_core.pixels import clip_pixels, encode, to_tensor
+from dreampose_core.posemaps import window_indices
 
 _SCALE, _SHIFT = (0.9, 1.12), 0.04
 
 
 @dataclass(frozen=True)
-class Clip:
-    """Frames (T, H, W, 3) and IUV (T, H, W, 3) uint8 at the model's size."""
+class Pictures:
+    """Pictures on disk, each read and fitted to the model's size when it is asked for."""
 
-    frames: np.ndarray
-    iuv: np.ndarray
+    paths: Sequence[Path]
+    read: Callable[[Path], np.ndarray]
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        return self.read(self.paths[index])
+
+
+@dataclass(frozen=True)
+class Clip:
+    """T frames and IUV images uint8 (H, W, 3) at the model's size, in memory or on disk."""
+
+    frames: np.ndarray | Pictures
+    iuv: np.ndarray | Pictures
 
 
 def read_clip(model: DreamPosePipeline, frames: Path, poses: Path) -> Clip:
@@ -47,8 +64,8 @@ def read_clip(model: DreamPosePipeline, frames: Path, poses: Path) -> Clip:
         )
     fit = model_fit(info.size, (config.height, config.width), pose_info.crop)
     return Clip(
-        np.stack([fit.apply(frame) for frame in read_frames(frames)]),
-        np.stack([fit.apply(iuv, labels=True) for iuv in read_poses(poses)]),
+        Pictures(frame_paths(frames), lambda path: fit.apply(read_png(path))),
+        Pictures(pose_paths(poses), lambda path: fit.apply(read_iuv(path), labels=True)),
     )
 
 
@@ -75,7 +92,8 @@ def encoded_pairs(model: DreamPosePipeline, clip: Clip, count: int, seed: int) -
     """`count` training pairs as tensors: target latents, conditions, reference."""
     random = np.random.default_rng(seed)
     several = len(clip.frames) > 1
-    poses = model.conditioning.pose(clip.iuv)
+    around = window_indices(len(clip.iuv), model.conditioning.config.pose_window)
+    middle = around.shape[1] // 2
     rows: list[Batch] = []
     side = model.image_encoder.config.image_size
     for _ in range(count):
@@ -84,7 +102,8 @@ def encoded_pairs(model: DreamPosePipeline, clip: Clip, count: int, seed: int) -
             reference = int((target + random.integers(1, len(clip.frames))) % len(clip.frames))
             picture, iuv = clip.frames[reference], clip.iuv[reference]
             frame, frame_iuv = clip.frames[target], clip.iuv[target]
-            condition = poses.map(lambda v, at=target: v[at : at + 1])
+            near = np.stack([clip.iuv[int(i)] for i in around[target]])
+            condition = model.conditioning.pose(near).map(lambda v: v[middle : middle + 1])
         else:
             picture, iuv = jittered(clip.frames[0], clip.iuv[0], random)
             frame, frame_iuv = jittered(clip.frames[0], clip.iuv[0], random)

@@ -185,6 +185,16 @@ class TestPairs:
             shapes.add((int(body.sum()), *centre.round(1)))
         assert len(shapes) == 8
 
+    def test_only_what_a_pair_needs_is_read(self, world):
+        model = build(TINY)
+        subject = world.root / "subject"
+        clip = read_clip(model, subject / "frames", subject / "poses")
+        seen = []
+        read = clip.frames.read
+        watched = replace(clip.frames, read=lambda path: seen.append(path) or read(path))
+        encoded_pairs(model, replace(clip, frames=watched), 1, seed=0)
+        assert len(set(seen)) == len(seen) == 2
+
     def test_frames_and_poses_are_cut_by_one_fit(self, world, tmp_path):
         model = build(TINY)
         iuv = np.zeros((1, 200, 180, 3), np.uint8)
@@ -196,8 +206,8 @@ class TestPairs:
         fit = model_fit((200, 180), (64, 48), crop)
         assert np.array_equal(clip.frames[0], fit.apply(rgb[0]))
         assert np.array_equal(clip.iuv[0], fit.apply(iuv[0], labels=True))
-        assert ((clip.frames[0, ..., 0] > 125) == (clip.iuv[0, ..., 0] > 0)).mean() > 0.97
-        assert (clip.iuv[0, ..., 0] > 0).mean() > 0.3
+        assert ((clip.frames[0][..., 0] > 125) == (clip.iuv[0][..., 0] > 0)).mean() > 0.97
+        assert (clip.iuv[0][..., 0] > 0).mean() > 0.3
 
 
 class TestBase:
