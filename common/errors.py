@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 EXIT_BAD_INPUT = 2
+LESS_MEMORY = (
+    "training: give --memory 12gb, or more --accumulation; sampling: a smaller --batch-size; "
+    "or end what else uses the device"
+)
+"""The remedy where memory does not suffice."""
 
 
 class InputError(Exception):

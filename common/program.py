@@ -19,7 +19,7 @@ from typing import Any
 
 import tyro
 
-from common.errors import EXIT_BAD_INPUT, InputError
+from common.errors import EXIT_BAD_INPUT, LESS_MEMORY, InputError
 from common.files import write_json
 from common.progress import RUN_DIR
 
@@ -44,21 +44,40 @@ def die_with_parent() -> None:
 
 def main(prog: str, verbs: Mapping[str, type[Any]], argv: list[str] | None = None) -> int:
     """Parse `argv`, run the verb, return the exit code."""
-    run_dir = os.environ.get(RUN_DIR)
     try:
         command = tyro.extras.subcommand_cli_from_dict(dict(verbs), prog=prog, args=argv)
         command.run()
     except (InputError, OSError) as error:
-        refusal = _refusal(error)
-        print(f"error: {refusal}", file=sys.stderr)
-        if run_dir:
-            report = {"code": EXIT_BAD_INPUT, "problem": refusal.problem, "remedy": refusal.remedy}
-            write_json(Path(run_dir) / "error.json", report)
-        return EXIT_BAD_INPUT
+        return _refused(_refusal(error))
+    except (MemoryError, RuntimeError) as error:
+        if not _lacks_memory(error):
+            raise
+        return _refused(InputError(f"out of memory ({_first_line(error)})", LESS_MEMORY))
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
     return 0
+
+
+def _refused(refusal: InputError) -> int:
+    """Say it, leave it for the bridge, and give the exit code."""
+    print(f"error: {refusal}", file=sys.stderr)
+    if run_dir := os.environ.get(RUN_DIR):
+        report = {"code": EXIT_BAD_INPUT, "problem": refusal.problem, "remedy": refusal.remedy}
+        write_json(Path(run_dir) / "error.json", report)
+    return EXIT_BAD_INPUT
+
+
+def _lacks_memory(error: MemoryError | RuntimeError) -> bool:
+    """Torch's and the C library's ways to say it; torch itself is not imported here."""
+    text = str(error).lower()
+    return (
+        isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _refusal(error: InputError | OSError) -> InputError:

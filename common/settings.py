@@ -5,13 +5,20 @@ A verb inherits the groups it takes and hands each on with `group(NoiseSettings,
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import Any, TypeVar
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal, TypeVar
 
 from common.errors import InputError
 
 Group = TypeVar("Group")
 MOST_STEPS, MOST_STRENGTH = 1000, 100
+MEMORY: dict[str, dict[str, Any]] = {
+    "12gb": {"optimizer": "adafactor", "gradient_checkpointing": True},
+    "16gb": {"optimizer": "adamw8bit", "gradient_checkpointing": True},
+    "24gb": {"optimizer": "adamw", "gradient_checkpointing": True},
+    "40gb": {"optimizer": "adamw", "gradient_checkpointing": False},
+}
+"""Switches for the full-size UNet (860 M parameters, 640×512) on devices of that size."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,13 +37,30 @@ class TrainingSettings:
     """0 keeps the last weights instead of their moving average"""
     accumulation: int = 1
     """micro-batches a step's batch is cut into"""
-    mixed_precision: str = "no"
-    """no, bf16 or fp16"""
+    mixed_precision: Literal["no", "bf16", "fp16"] = "no"
+    optimizer: Literal["adamw", "adamw8bit", "adafactor"] = "adamw"
+    """adamw8bit needs bitsandbytes; adafactor keeps next to nothing"""
+    gradient_checkpointing: bool = False
+    """compute activations twice instead of keeping them"""
+    memory: Literal["as-given", "12gb", "16gb", "24gb", "40gb"] = "as-given"
+    """sets precision, optimizer, checkpointing and micro-batches of one for such a device"""
     seed: int = 0
     checkpoint_every: int = 500
     """steps between checkpoints; a killed run goes on at the last one"""
+    keep_checkpoints: int = 1
+    """the last so many are kept while training; a damaged one is passed over"""
     evaluate_every: int = 0
     """steps between measurements on held-out data; 0 for the end only"""
+    preview_every: int = 0
+    """steps between pictures of what the model can do by now; 0 for none"""
+
+    def fitted(self, processes: int) -> TrainingSettings:
+        """These settings with the switches of `memory`, micro-batches of one for each process."""
+        if self.memory == "as-given":
+            return self
+        switches = MEMORY[self.memory]
+        accumulation = max(1, self.batch_size // processes)
+        return replace(self, **switches, mixed_precision="bf16", accumulation=accumulation)
 
 
 @dataclass(frozen=True, kw_only=True)

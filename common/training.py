@@ -12,21 +12,28 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
+from accelerate.state import AcceleratorState
 from accelerate.utils import set_seed
 from diffusers.training_utils import EMAModel
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
+from common import memory
 from common.errors import InputError
-from common.files import publish, recover, remove, write_json, write_text
+from common.files import publish, remove, write_json, write_text
+from common.images import write_png
 from common.progress import Progress
 from common.settings import TrainingSettings
 
+_BETAS = (0.9, 0.99)
 Batch = dict[str, Tensor]
 History = list[dict[str, float]]
 
@@ -65,6 +72,14 @@ class _Counter:
         self.step, self.history = state["step"], state["history"]
 
 
+@dataclass(frozen=True)
+class Preview:
+    """Pictures RGB uint8 (H, W, 3) that `draw` makes now and then, kept in `folder`."""
+
+    folder: Path
+    draw: Callable[[], np.ndarray]
+
+
 def train(
     problem: nn.Module,
     draw: Callable[[torch.Generator], Batch],
@@ -74,46 +89,56 @@ def train(
     label: str = "training",
     inputs: Mapping[str, str] | None = None,
     evaluate: Callable[[], dict[str, float]] | None = None,
+    preview: Preview | None = None,
+    activations: Callable[[TrainingSettings], int] | None = None,
 ) -> History:
     """Train the parameters of `problem` that require a gradient; returns the curve.
 
     `draw` makes a whole batch of CPU tensors (batch_size rows each). `resume` is a folder for
     the checkpoint; it is used only if settings and `inputs` (names and hashes of the data) are
     the same, and deleted at the end. `evaluate` measures the averaged weights now and then.
-    The problem ends on its averaged weights where `ema_decay` is set.
-    Raises InputError where the loss is not a number or the batch cannot be shared out evenly.
+    The problem ends on its averaged weights where `ema_decay` is set. `activations` estimates the
+    bytes that a step keeps for its way back, to say before the start whether memory suffices.
+    Raises InputError where the loss is not a number, the batch cannot be shared out evenly, or
+    memory cannot suffice.
     """
     set_seed(settings.seed)
+    given, processes = settings, PartialState(cpu=not torch.cuda.is_available()).num_processes
+    settings = settings.fitted(processes)
     accelerator = Accelerator(
         mixed_precision=settings.mixed_precision, cpu=not torch.cuda.is_available()
     )
-    parts = accelerator.num_processes * settings.accumulation
+    parts = processes * settings.accumulation
     if settings.batch_size % parts:
         raise InputError(
             f"a batch of {settings.batch_size} cannot be cut into {parts} equal parts",
             f"give a --batch-size that is a multiple of {parts}",
         )
     trained = [p for p in problem.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(
-        trained, settings.learning_rate, betas=(0.9, 0.99), weight_decay=settings.weight_decay
-    )
+    if settings.gradient_checkpointing:
+        _checkpoint_gradients(problem)
+    kept = activations(settings) if activations else 0
+    if accelerator.is_main_process:
+        memory.check(label, memory.training_needs(problem, settings, kept), accelerator.device)
+    optimizer = make_optimizer(trained, settings)
     problem, optimizer = accelerator.prepare(problem, optimizer)
     averaged = EMAModel(trained, decay=settings.ema_decay) if settings.ema_decay else None
     counter = _Counter(history=[])
     accelerator.register_for_checkpointing(counter, *([averaged] if averaged else []))
 
-    fingerprint = {"settings": asdict(settings), "inputs": dict(inputs or {})}
-    state, key = resume / "state", resume / "fingerprint.json"
-    recover(state)
-    if _same(key, fingerprint) and state.is_dir():
-        accelerator.load_state(str(state))
-        accelerator.print(f"{label}: continues at step {counter.step}")
-    else:
+    key = resume / "fingerprint.json"
+    fingerprint = {"settings": asdict(given), "inputs": dict(inputs or {})}
+    if accelerator.is_main_process and not _same(key, fingerprint):
         remove(resume)
+        if preview:
+            remove(preview.folder)
         resume.mkdir(parents=True)
         write_json(key, fingerprint)
+    accelerator.wait_for_everyone()
+    if _load(accelerator, resume):
+        accelerator.print(f"{label}: continues at step {counter.step}")
 
-    processes, rank = accelerator.num_processes, accelerator.process_index
+    rank = accelerator.process_index
     with Progress(label, settings.steps, start=counter.step) as progress:
         for step in range(counter.step, settings.steps):
             rate = learning_rate(step, settings)
@@ -139,11 +164,16 @@ def train(
             row = {"step": step + 1, "loss": value, "rate": rate, "norm": float(norm)}
             last = step + 1 == settings.steps
             if evaluate and (last or _due(step + 1, settings.evaluate_every)):
-                row |= _evaluated(problem, averaged, trained, evaluate)
+                with _averaged(problem, averaged, trained):
+                    row |= evaluate()
                 accelerator.print(f"{label} {step + 1}: " + _spoken(row), flush=True)
+            if preview and accelerator.is_main_process and _due(step + 1, settings.preview_every):
+                preview.folder.mkdir(parents=True, exist_ok=True)
+                with _averaged(problem, averaged, trained):
+                    write_png(preview.folder / f"{step + 1:06d}.png", preview.draw())
             counter.step, counter.history = step + 1, [*counter.history, row]
             if not last and _due(step + 1, settings.checkpoint_every):
-                _save(accelerator, state)
+                _save(accelerator, resume, step + 1, settings.keep_checkpoints)
             progress.advance(note=f"loss {value:.4f}")
     if averaged:
         averaged.copy_to(trained)
@@ -152,6 +182,7 @@ def train(
     if accelerator.is_main_process:
         remove(resume)
     accelerator.free_memory()
+    AcceleratorState._reset_state()  # the next training may be of another precision
     return counter.history
 
 
@@ -166,34 +197,83 @@ def _same(key: Path, fingerprint: dict[str, object]) -> bool:
         return False
 
 
-def _save(accelerator: Accelerator, state: Path) -> None:
+def make_optimizer(
+    parameters: list[nn.Parameter], settings: TrainingSettings
+) -> torch.optim.Optimizer:
+    """The optimizer of that name. Raises InputError where its package is missing."""
+    rate, decay = settings.learning_rate, settings.weight_decay
+    if settings.optimizer == "adafactor":
+        return torch.optim.Adafactor(parameters, rate, weight_decay=decay)
+    if settings.optimizer == "adamw8bit":
+        try:
+            from bitsandbytes.optim import AdamW8bit
+        except ImportError:
+            raise InputError(
+                "adamw8bit needs the package bitsandbytes",
+                "pip install bitsandbytes, or give --optimizer adafactor (--memory 12gb)",
+            ) from None
+        return AdamW8bit(parameters, rate, betas=_BETAS, weight_decay=decay)
+    return torch.optim.AdamW(parameters, rate, betas=_BETAS, weight_decay=decay)
+
+
+def _checkpoint_gradients(problem: nn.Module) -> None:
+    """Switch it on in every diffusers model that is trained."""
+    for module in problem.modules():
+        able = getattr(module, "_supports_gradient_checkpointing", False)
+        if able and any(p.requires_grad for p in module.parameters()):
+            module.enable_gradient_checkpointing()
+
+
+def first_process() -> bool:
+    """Whether this process is the one that writes; of a single process, true."""
+    return PartialState().is_main_process
+
+
+def _states(resume: Path) -> list[Path]:
+    """The checkpoints, newest first."""
+    return sorted(resume.glob("state-*"), reverse=True)
+
+
+def _load(accelerator: Accelerator, resume: Path) -> bool:
+    """Go on at the newest checkpoint that can be read; whether there is one."""
+    for state in _states(resume):
+        try:
+            accelerator.load_state(str(state))
+        except (OSError, RuntimeError, ValueError, KeyError, EOFError, SafetensorError) as error:
+            accelerator.print(f"{state} cannot be read ({type(error).__name__}): passed over")
+        else:
+            return True
+    return False
+
+
+def _save(accelerator: Accelerator, resume: Path, step: int, keep: int) -> None:
     """Write the checkpoint; every process takes part, the first one publishes it."""
-    partial = state.with_name(".state.partial")
+    state, partial = resume / f"state-{step:07d}", resume / ".partial"
     if accelerator.is_main_process:
         remove(partial)
     accelerator.wait_for_everyone()
     accelerator.save_state(str(partial))
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
-        with publish(state, keep_partial=True):
-            pass
+        remove(state)
+        os.replace(partial, state)
+        for old in _states(resume)[max(1, keep) :]:
+            remove(old)
 
 
-def _evaluated(
-    problem: nn.Module,
-    averaged: EMAModel | None,
-    trained: list[nn.Parameter],
-    evaluate: Callable[[], dict[str, float]],
-) -> dict[str, float]:
+@contextmanager
+def _averaged(
+    problem: nn.Module, averaged: EMAModel | None, trained: list[nn.Parameter]
+) -> Iterator[None]:
+    """The problem on its averaged weights, ready to be looked at."""
     problem.eval()
     if averaged:
         averaged.store(trained)
         averaged.copy_to(trained)
     with torch.no_grad():
-        figures = evaluate()
+        yield
     if averaged:
         averaged.restore(trained)
-    return figures
 
 
 def _spoken(row: Mapping[str, float]) -> str:

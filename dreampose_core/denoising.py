@@ -37,6 +37,7 @@ class DenoisingProblem(nn.Module):
         self.model, self.min_snr = model, min_snr
         self.unet, self.adapter = model.unet, model.adapter
         self.image_encoder = model.image_encoder
+        self.conditioning = model.conditioning.requires_grad_(False)
         self.unet.requires_grad_(True)
         self.adapter.requires_grad_(True)
         self.image_encoder.requires_grad_(train_image_encoder)

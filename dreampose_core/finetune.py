@@ -6,6 +6,7 @@ one, so that the base is used as it is.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -15,23 +16,28 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from common.files import folder_hash, publish, write_json
-from common.settings import NoiseSettings
+from common.files import folder_hash, publish, remove, write_json
+from common.images import sheet
+from common.settings import NoiseSettings, Sampling
 from common.training import (
     Batch,
     History,
+    Preview,
     TrainingSettings,
+    first_process,
     resume_folder,
     train,
     write_curves,
 )
 from dreampose_core.denoising import DenoisingProblem, draw_noise
+from dreampose_core.footprint import decoder_activations, unet_activations
 from dreampose_core.model import load
 from dreampose_core.pipeline import DreamPosePipeline
 from dreampose_core.pixels import Autoencoder, decode, encode, to_tensor
 from dreampose_core.subject import Clip, encoded_pairs, jittered, read_clip
 
-FIGURES = "finetune.json"
+FIGURES, PREVIEWS = "finetune.json", "previews"
+_PREVIEW = Sampling(steps=10)
 
 
 class DecoderProblem(nn.Module):
@@ -52,13 +58,35 @@ def _pick(pool: Batch, generator: torch.Generator, count: int) -> Batch:
 
 
 def _publish(out: Path, history: History, settings: TrainingSettings, components: dict) -> None:
+    if not first_process():
+        return
+    previews = previews_folder(out)
     with publish(out) as partial:
         partial.mkdir()
+        if previews.is_dir():
+            shutil.copytree(previews, partial / PREVIEWS)
         for name, component in components.items():
             component.save_pretrained(partial / name)
         if history:
             write_curves(history, partial)
         write_json(partial / FIGURES, {"settings": asdict(settings), "changed": list(components)})
+    remove(previews)
+
+
+def previews_folder(out: Path) -> Path:
+    """Where pictures gather while `out` is trained; they move into it at the end."""
+    resume = resume_folder(out)
+    return resume.with_name(f"{resume.name}.previews")
+
+
+def _shown(model: DreamPosePipeline, clip: Clip) -> np.ndarray:
+    """The first picture as reference, the middle one as it is and as the model makes it."""
+    model.to(model.unet.device)
+    middle = len(clip.frames) // 2
+    reference = model.look(clip.frames[0], clip.iuv[0])
+    iuv = clip.iuv[middle][None]
+    (made,) = model(reference, model.pose(reference, iuv), _PREVIEW)
+    return sheet([[clip.frames[0], clip.frames[middle], made]])
 
 
 def _inputs(base: Path, frames: Path, poses: Path) -> dict[str, str]:
@@ -75,8 +103,12 @@ def personalize(
     noise: NoiseSettings,
     min_snr: float = 0.0,
     inputs: Mapping[str, str] | None = None,
+    previews: Path | None = None,
 ) -> History:
-    """Finetune the model's UNet and adapter to a subject's clip, in place."""
+    """Finetune the model's UNet and adapter to a subject's clip, in place.
+
+    Pictures of the way there gather in the folder `previews`, where one is given.
+    """
     pool = encoded_pairs(model, clip, pairs, settings.seed)
     train_steps = model.scheduler.config.num_train_timesteps
 
@@ -87,7 +119,16 @@ def personalize(
     problem = DenoisingProblem(model, min_snr=min_snr)
     numbers = asdict(noise) | {"pairs": pairs, "min_snr": min_snr}
     given = dict(inputs or {}) | {name: str(number) for name, number in numbers.items()}
-    return train(problem, draw, settings, resume, label="finetune unet", inputs=given)
+    return train(
+        problem,
+        draw,
+        settings,
+        resume,
+        label="finetune unet",
+        inputs=given,
+        preview=Preview(previews, lambda: _shown(model, clip)) if previews else None,
+        activations=lambda fitted: unet_activations(model, fitted),
+    )
 
 
 def finetune_unet(
@@ -114,6 +155,7 @@ def finetune_unet(
             noise=noise,
             min_snr=min_snr,
             inputs=_inputs(base, frames, poses),
+            previews=previews_folder(out),
         )
     changed = {"unet": model.unet, "adapter": model.adapter} if settings.steps else {}
     _publish(out, history, settings, changed)
@@ -141,5 +183,6 @@ def finetune_vae(
             resume_folder(out),
             label="finetune vae",
             inputs=_inputs(base, frames, poses) | {"pairs": str(pairs)},
+            activations=lambda fitted: decoder_activations(model, fitted),
         )
     _publish(out, history, settings, {"vae": model.vae} if settings.steps else {})

@@ -34,6 +34,14 @@ def little_garbage() -> Iterator[None]:
     gc.unfreeze()
 
 
+@pytest.fixture(scope="session")
+def world(tmp_path_factory):
+    """Folders of a tiny base, a subject and another's poses; for reading."""
+    from world import make_world
+
+    return make_world(tmp_path_factory.mktemp("world"))
+
+
 @pytest.fixture
 def toy(tmp_path, monkeypatch) -> Callable[..., Path]:
     """Makes a workspace with a graph and items of its own and enters it; more files by name."""

@@ -3,21 +3,19 @@
 import json
 import shutil
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from world import World, run, write_clip
 
 from common.errors import InputError
 from common.files import folder_hash
-from common.frames import FramesInfo, frame_name, read_frames, read_info, write_frames
-from common.poses import PosesInfo, write_poses
-from common.program import main
+from common.frames import frame_name, read_frames, read_info
 from dreampose_core import finetune
-from dreampose_core.__main__ import VERBS
 from dreampose_core.framing import model_fit
 from dreampose_core.model import build
 from dreampose_core.pipeline import DreamPosePipeline
@@ -33,64 +31,6 @@ pytestmark = pytest.mark.usefixtures("one_thread", "little_garbage")
 ARCHITECTURES = Path(__file__).parents[1] / "presets/architectures"
 TINY, MINI = ARCHITECTURES / "tiny.json", ARCHITECTURES / "mini.json"
 QUICK = ("--steps", 3, "--batch-size", 2, "--pairs", 3, "--warmup-steps", 0)
-SAMPLED = ("--steps", 2, "--s1", 2, "--s2", 3, "--batch-size", 2)
-
-
-def run(*arguments: object) -> int:
-    return main("dreampose_core", VERBS, [str(argument) for argument in arguments])
-
-
-def write_clip(folder: Path, rgb: np.ndarray, iuv: np.ndarray, **info: object) -> None:
-    """A subject's frames folder and poses folder."""
-    write_frames(folder / "frames", rgb, FramesInfo("25"))
-    write_poses(folder / "poses", iuv, replace(PosesInfo("mannequin", "mini", fps="25"), **info))
-
-
-@dataclass(frozen=True)
-class World:
-    """A tiny base, a subject of three frames, and poses of another person to show it in."""
-
-    root: Path
-
-    @property
-    def base(self) -> Path:
-        return self.root / "base"
-
-    @property
-    def given(self) -> tuple[object, ...]:
-        """The arguments of a finetuning."""
-        subject = self.root / "subject"
-        return "--base", self.base, "--frames", subject / "frames", "--poses", subject / "poses"
-
-    def sample(self, out: Path, *more: object, **other: Path) -> int:
-        """Sample with some folders replaced by others."""
-        subject = self.root / "subject"
-        folders = {
-            "base": self.base,
-            "frames": subject / "frames",
-            "subject-poses": subject / "poses",
-            "poses": self.root / "driving/poses",
-        }
-        folders |= {name.replace("_", "-"): path for name, path in other.items()}
-        named = [part for name, path in folders.items() for part in (f"--{name}", path)]
-        return run("sample", "--out", out, *named, *SAMPLED, *more)
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory) -> World:
-    root = tmp_path_factory.mktemp("world")
-    for name, subject, count in (("subject", 200_000, 3), ("driving", 200_001, 5)):
-        motion = sample_motion("showcase", subject, 24)
-        clip = render_clip(
-            sample_subject(subject),
-            motion,
-            height=80,
-            width=64,
-            frame_indices=range(0, 4 * count, 4),
-        )
-        write_clip(root / name, *clip)
-    assert run("base", "--source", TINY, "--out", root / "base", "--seed", 3) == 0
-    return World(root)
 
 
 def tensors(folder: Path) -> dict[str, torch.Tensor]:

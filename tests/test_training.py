@@ -174,13 +174,20 @@ def test_a_batch_that_cannot_be_cut_evenly_is_refused(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_kill_between_two_checkpoints_names_finds_the_old_one(tmp_path):
+@pytest.mark.parametrize(("keep", "begin"), [(1, 0), (2, 3), (3, 3)])
+def test_a_damaged_checkpoint_is_passed_over(tmp_path, keep, begin):
+    settings = replace(SHORT, keep_checkpoints=keep)
+    whole = Line()
+    history = train(whole, draw, settings, tmp_path / "whole")
     with pytest.raises(StoppedError):
-        train(Line(), stopped_at(8, []), SHORT, tmp_path / "resume")
-    (tmp_path / "resume/state").rename(tmp_path / "resume/.state.old")
-    seen = []
-    train(Line(), stopped_at(-1, seen), SHORT, tmp_path / "resume")
-    assert seen[0] == 6
+        train(Line(), stopped_at(8, []), settings, tmp_path / "resume")
+    states = sorted((tmp_path / "resume").glob("state-*"))
+    assert [path.name for path in states] == ["state-0000003", "state-0000006"][-keep:]
+    next(states[-1].glob("*.safetensors")).write_bytes(b"damaged")
+    seen, again = [], Line()
+    assert train(again, stopped_at(-1, seen), settings, tmp_path / "resume") == history
+    assert seen[0] == begin
+    assert torch.equal(weights(again), weights(whole))
 
 
 def test_clipping_covers_everything_that_is_trained(tmp_path):
