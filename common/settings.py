@@ -87,6 +87,8 @@ class Sampling:
     seed: int = 0
     noise_scale: float = 1.0
     """scale of the initial noise: under 1 a small model shows less of its uncertainty as speckle"""
+    start_from: Literal["noise", "reference"] = "noise"
+    """reference: begin with the noised picture, as the published code does"""
 
     def __post_init__(self) -> None:
         if not 1 <= self.steps <= MOST_STEPS:

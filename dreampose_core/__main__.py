@@ -146,9 +146,12 @@ class FinetuneVae(TrainingSettings):
         )
 
 
+Scheduler = Literal["base", "ddim", "pndm", "dpm++", "unipc"]
+
+
 @dataclass(frozen=True, kw_only=True)
-class Sample(Sampling):
-    """A subject's picture in a clip's poses: a samples folder."""
+class Sampled(Sampling):
+    """What is sampled, and how."""
 
     base: Path
     unet: Path | None = None
@@ -161,18 +164,45 @@ class Sample(Sampling):
     poses: Path
     """the render's poses, in the subject's frame (retarget)"""
     out: Path
-    scheduler: Literal["base", "ddim", "pndm", "dpm++", "unipc"] = "base"
+    scheduler: Scheduler = "base"
     """base keeps the model's own"""
+    half: bool = False
+    """compute in float16 where there is a GPU"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample(Sampled):
+    """A subject's picture in a clip's poses: a samples folder."""
+
     batch_size: int = 8
     """frames at a time"""
 
     def run(self) -> None:
         from dreampose_core.sample import sample
+        from dreampose_core.scene import Inputs
 
-        sample(
-            self.base, self.unet, self.vae, self.frames, self.subject_poses, self.poses, self.out,
-            group(Sampling, self),
-            self.scheduler, self.batch_size,
+        given, settings = group(Inputs, self), group(Sampling, self)
+        sample(given, self.out, settings, self.scheduler, self.batch_size, self.half)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sweep(Sampled):
+    """One frame under every pair of guidance strengths, as a grid: a .png file."""
+
+    image_strengths: tuple[float, ...] = (1, 3, 6, 9)
+    """s1, a row each"""
+    pose_strengths: tuple[float, ...] = (1, 3, 6, 9)
+    """s2, a column each"""
+    frame: int = 0
+    """of the poses"""
+
+    def run(self) -> None:
+        from dreampose_core.scene import Inputs
+        from dreampose_core.sweep import sweep
+
+        sweep(
+            group(Inputs, self), self.out, group(Sampling, self), self.scheduler,
+            self.image_strengths, self.pose_strengths, self.frame, self.half,
         )  # fmt: skip
 
 
@@ -350,6 +380,7 @@ VERBS = {
     "finetune-unet": FinetuneUnet,
     "finetune-vae": FinetuneVae,
     "sample": Sample,
+    "sweep": Sweep,
     "assemble": Assemble,
     "evaluate": Evaluate,
     "import-checkpoint": ImportCheckpoint,

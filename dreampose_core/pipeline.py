@@ -33,6 +33,8 @@ class Reference:
     """(1, tokens, width)"""
     null_tokens: Tensor
     """(1, tokens, width): the tokens of the null image (zeros)"""
+    latents: Tensor
+    """(1, C, h, w)"""
 
 
 class DreamPosePipeline(DiffusionPipeline):
@@ -78,7 +80,8 @@ class DreamPosePipeline(DiffusionPipeline):
         """Encode the reference once: RGB and IUV uint8 (H, W, 3) at the model's size."""
         pixels = to_tensor(image[None]).to(self.device, self.unet.dtype)
         one = torch.ones(1, device=self.device)
-        return Reference(image, iuv, self.tokens(pixels, one), self.tokens(pixels, 0 * one))
+        tokens, null = self.tokens(pixels, one), self.tokens(pixels, 0 * one)
+        return Reference(image, iuv, tokens, null, encode(self.vae, pixels))
 
     def pose(self, reference: Reference, iuvs: np.ndarray) -> Condition:
         """The conditions of a whole clip's poses uint8 (T, H, W, 3) at the model's size."""
@@ -154,10 +157,13 @@ class DreamPosePipeline(DiffusionPipeline):
     def denoise(
         self, noise: Tensor, reference: Reference, condition: Condition, settings: Sampling
     ) -> Tensor:
-        """Clean latents (B, C, h, w) from noise (B, C, h, w)."""
+        """Clean latents (B, C, h, w) from noise (B, C, h, w), or from the noised reference."""
         scheduler = type(self.scheduler).from_config(self.scheduler.config)
         scheduler.set_timesteps(settings.steps, device=self.device)
         latents = noise * scheduler.init_noise_sigma
+        if settings.start_from == "reference":
+            first = scheduler.timesteps[:1]
+            latents = scheduler.add_noise(reference.latents.expand_as(noise), noise, first)
         for time in scheduler.timesteps:
             scaled = scheduler.scale_model_input(latents, time)
             output = self.guided(scaled, time, reference, condition, settings.s1, settings.s2)

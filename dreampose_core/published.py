@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from common.errors import InputError
 from common.files import publish
 from dreampose_core.model import load
-from dreampose_core.sample import load_subject
+from dreampose_core.scene import load_subject
 
 State = dict[str, Tensor]
 

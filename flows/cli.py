@@ -11,10 +11,12 @@ from flows.animating import Animate
 from flows.browsing import Lineage, List, Reproduce, Show, Status
 from flows.managing import Doctor, Init, Remove, Use
 from flows.posing import Poses
+from flows.sweeping import Sweep
 from tasks.bridge import StageError
 
 VERBS = {
     "animate": Animate,
+    "sweep": Sweep,
     "poses": Poses,
     "list": List,
     "show": Show,

@@ -32,7 +32,7 @@ from dreampose_core.pixels import (
     to_tensor,
 )
 from dreampose_core.posemaps import part_maps, uv_maps, window_indices, windows
-from dreampose_core.sample import SCHEDULERS, change_scheduler
+from dreampose_core.scene import SCHEDULERS, change_scheduler
 from dreampose_core.unet import widen_conv_in
 
 pytestmark = pytest.mark.usefixtures("one_thread")

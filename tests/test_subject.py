@@ -15,12 +15,14 @@ from world import World, run, write_clip
 from common.errors import InputError
 from common.files import folder_hash
 from common.frames import frame_name, read_frames, read_info
+from common.images import read_png
+from common.settings import Sampling
 from dreampose_core import finetune
 from dreampose_core.framing import model_fit
 from dreampose_core.model import build
 from dreampose_core.pipeline import DreamPosePipeline
 from dreampose_core.pixels import encode, to_tensor
-from dreampose_core.sample import load_subject
+from dreampose_core.scene import load_subject
 from dreampose_core.subject import Clip, encoded_pairs, jittered, read_clip
 from mannequin.motion import sample_motion
 from mannequin.render import render_clip
@@ -324,6 +326,39 @@ class TestSample:
         same = np.abs(read_frames(tmp_path / "pndm") - expected).max()
         assert same == 0  # tiny's own
         assert np.abs(read_frames(tmp_path / "unipc") - expected).max() > 0
+
+    def test_the_sampler_can_begin_with_the_noised_reference(self, world, tmp_path):
+        assert world.sample(tmp_path / "noise") == 0
+        assert world.sample(tmp_path / "reference", "--start-from", "reference") == 0
+        noise, reference = (read_frames(tmp_path / name) for name in ("noise", "reference"))
+        assert not np.array_equal(noise, reference)
+
+    def test_the_noised_reference_by_hand(self, world):
+        model = DreamPosePipeline.from_pretrained(world.base)
+        clip = flat_clip(model, 2)
+        seen = model.look(clip.frames[0], clip.iuv[0])
+        expected = encode(model.vae, to_tensor(clip.frames[:1]))
+        torch.testing.assert_close(seen.latents, expected)
+        starts = []
+        model.guided = lambda noisy, *_: starts.append(noisy) or torch.zeros_like(noisy)
+        noise = torch.ones_like(expected)
+        settings = Sampling(steps=4, start_from="reference")
+        model.denoise(noise, seen, model.pose(seen, clip.iuv[:1]), settings)
+        scheduler = type(model.scheduler).from_config(model.scheduler.config)
+        scheduler.set_timesteps(4)
+        share = scheduler.alphas_cumprod[scheduler.timesteps[0]]
+        by_hand = share.sqrt() * expected + (1 - share).sqrt() * noise
+        torch.testing.assert_close(starts[0], by_hand)
+
+    def test_a_sweep_is_a_grid_of_every_pair(self, world, tmp_path):
+        for name, image, pose in (("grid.png", (1, 4), (1, 3, 9)), ("one.png", (1,), (1,))):
+            pairs = ("--image-strengths", *image, "--pose-strengths", *pose, "--frame", 2)
+            assert world.sample(tmp_path / name, *pairs, verb="sweep") == 0
+        grid, one = (read_png(tmp_path / name) for name in ("grid.png", "one.png"))
+        gap, high, wide = 6, 256, 256 * 48 // 64
+        assert grid.shape[0] - one.shape[0] == high + gap
+        assert grid.shape[1] - one.shape[1] == 2 * (wide + gap)
+        assert world.sample(tmp_path / "no.png", "--frame", 5, verb="sweep") == 2
 
     @pytest.fixture
     def killed(self, world, tmp_path, monkeypatch) -> Path:

@@ -14,7 +14,7 @@ from mannequin.render import render_clip
 from mannequin.subject import sample_subject
 
 TINY = Path(__file__).parents[1] / "presets/architectures/tiny.json"
-SAMPLED = ("--steps", 2, "--s1", 2, "--s2", 3, "--batch-size", 2)
+SAMPLED = ("--steps", 2, "--s1", 2, "--s2", 3)
 
 
 def run(*arguments: object) -> int:
@@ -43,8 +43,8 @@ class World:
         subject = self.root / "subject"
         return "--base", self.base, "--frames", subject / "frames", "--poses", subject / "poses"
 
-    def sample(self, out: Path, *more: object, **other: Path) -> int:
-        """Sample with some folders replaced by others."""
+    def sample(self, out: Path, *more: object, verb: str = "sample", **other: Path) -> int:
+        """Sample with some folders replaced by others; or sweep."""
         subject = self.root / "subject"
         folders = {
             "base": self.base,
@@ -54,7 +54,8 @@ class World:
         }
         folders |= {name.replace("_", "-"): path for name, path in other.items()}
         named = [part for name, path in folders.items() for part in (f"--{name}", path)]
-        return run("sample", "--out", out, *named, *SAMPLED, *more)
+        batch = ("--batch-size", 2) if verb == "sample" else ()
+        return run(verb, "--out", out, *named, *SAMPLED, *batch, *more)
 
 
 def make_world(root: Path) -> World:
