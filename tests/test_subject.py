@@ -73,10 +73,16 @@ class TestPairs:
         target, reference = which(pairs["latents"]), which(pairs["reference_latents"])
         seen = Counter(zip(target, reference, strict=True))
         assert set(seen) == {(t, r) for t in range(count) for r in range(count) if t != r}
-        middle = 255 * pairs["uv"][:, 4].mean((1, 2))
-        assert middle.round().tolist() == [40 * t + 20 for t in target]
-        after = 255 * pairs["uv"][:, 6].mean((1, 2))
-        assert after.round().tolist() == [40 * min(t + 1, count - 1) + 20 for t in target]
+
+    def test_the_pose_window_is_the_clip_s(self):
+        model, count = build(TINY), 4
+        pairs = encoded_pairs(model, flat_clip(model, count), 60, seed=0)
+        levels = (255 * pairs["uv"].mean((2, 3)) - 20) / 40
+        windows = {tuple(row) for row in levels[:, ::2].round().int().tolist()}
+        assert windows == {
+            tuple(min(max(target + step, 0), count - 1) for step in (-2, -1, 0, 1, 2))
+            for target in range(count)
+        }
 
     def test_the_tokens_are_the_reference_s(self):
         model = build(TINY)
