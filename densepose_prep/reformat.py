@@ -18,6 +18,7 @@ from common.files import publish
 from common.frames import frame_paths
 from common.images import Size
 from common.poses import Box, FramePose, PosesInfo, write_poses
+from common.words import spans_of
 from densepose_prep.crop import clip_crop
 from densepose_prep.dump import Detections, read_dump
 from densepose_prep.filling import between, box_between
@@ -56,17 +57,6 @@ def in_order(images: Sequence[Detections]) -> list[Detections]:
             raise ValueError(f"two images have the number {int(numbers[-1])}")
         numbered[int(numbers[-1])] = image
     return [numbered[number] for number in sorted(numbered)]
-
-
-def spans_of(indices: Sequence[int]) -> str:
-    """Frame numbers in words: "3, 7–9, 12"."""
-    runs: list[list[int]] = []
-    for index in indices:
-        if runs and index == runs[-1][-1] + 1:
-            runs[-1].append(index)
-        else:
-            runs.append([index])
-    return ", ".join(f"{run[0]}–{run[-1]}" if len(run) > 1 else f"{run[0]}" for run in runs)
 
 
 class Clip:

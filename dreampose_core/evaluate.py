@@ -26,6 +26,7 @@ from common.poses import colour, read_iuv
 from common.progress import track
 from dreampose_core import metrics
 from dreampose_core.contact import cell, lay_out
+from dreampose_core.drift import Drift
 
 _CELL, _CELL_MAX = 256, 384
 """Cells are at least and at most so many pixels high."""
@@ -120,9 +121,12 @@ def measure(render: Render) -> dict[str, Any]:
     measured is None.
     """
     rows, changes, before = [], [], None
+    drift = Drift(len(render.result))
     for index, path in enumerate(track(render.result, "evaluate")):
         image = read_png(path)
-        person = _dilated(read_iuv(render.poses[index])[..., 0] > 0)
+        iuv = read_iuv(render.poses[index])
+        person = _dilated(iuv[..., 0] > 0)
+        drift.add(image, iuv)
         if before is not None:
             pair = np.stack([before[0], image]), ~np.stack([before[1], person])
             changes.append(metrics.flicker(*pair))
@@ -133,6 +137,7 @@ def measure(render: Render) -> dict[str, Any]:
         "frames": len(render.result),
         "size": list(render.size),
         "flicker": _mean(changes),
+        "drift": drift.figures(),
         "truth": _overall(render, rows) if render.truth else None,
         "per_frame": rows,
     }

@@ -6,26 +6,26 @@ It asks DVC first what is stale; Prefect is started only where there is somethin
 from __future__ import annotations
 
 import os
-import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
+from rich.markup import escape
 from tyro.conf import Positional, arg
 
 from common.errors import InputError
 from common.settings import Sampling
 from flows import order, report
-from flows.place import InWorkspace, copy
+from flows.place import InWorkspace, copy, writable
 from flows.report import console
+from flows.reporting import page_of
 from tasks import bridge, catalog, inputs, lineage, watchdog
+from tasks.again import AS_FILMED, NO_TRAINING
 from tasks.bridge import StageRun
 from tasks.catalog import Catalog
 from tasks.graph import Address
 
-_NO_TRAINING = {"steps": 0}
-_AS_FILMED = {"mode": "none"}
 _AS_SET = "(default: as in params.yaml)"
 Count = Annotated[int | None, arg(metavar="N", help_behavior_hint=_AS_SET)]
 Number = Annotated[float | None, arg(metavar="X", help_behavior_hint=_AS_SET)]
@@ -67,12 +67,15 @@ class Animate(InWorkspace):
     """clip of the true answer, to measure against"""
     sheet: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")] = None
     """also write the contact sheet to this .png"""
+    report: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")] = None
+    """also write the report to this .html"""
 
     def run(self) -> None:
         begin = time.monotonic()
         files = {name: path.absolute() for name, path in self._files().items()}
-        out = _writable(self.out, ".mp4")
-        sheet = _writable(self.sheet, ".png") if self.sheet else None
+        out = writable(self.out, ".mp4")
+        sheet = writable(self.sheet, ".png") if self.sheet else None
+        page = writable(self.report, ".html") if self.report else None
         Sampling(**self._sampling())
         for name, path in files.items():
             if name != "subject" and path.is_dir():
@@ -85,7 +88,10 @@ class Animate(InWorkspace):
         copy(Path(f"data/videos/{render}.mp4"), out)
         if sheet:
             copy(Path(f"data/reports/{render}/contact.png"), sheet)
-        self._say(runs, items, out, sheet, time.monotonic() - begin)
+        if page:
+            copy(page_of(items, render), page)
+        made = [path for path in (out, sheet, page) if path]
+        self._say(runs, items, made, time.monotonic() - begin)
 
     def _files(self) -> dict[str, Path]:
         return {"subject": self.subject, "clip": self.clip} | (
@@ -95,7 +101,7 @@ class Animate(InWorkspace):
     def _register(self, files: dict[str, Path]) -> tuple[Catalog, str]:
         raws = {name: inputs.take_in(path) for name, path in files.items()}
         cut = self._cut()
-        training = None if self.finetune else _NO_TRAINING
+        training = None if self.finetune else NO_TRAINING
         with catalog.edit() as items:
             photo = items.add_source(*raws["subject"], files["subject"].name)
             driving = items.add_source(*raws["clip"], files["clip"].name, cut)
@@ -103,7 +109,7 @@ class Animate(InWorkspace):
                 items.add_source(*raws["truth"], files["truth"].name, cut) if self.truth else None
             )
             subject = items.add_subject(photo, finetune_unet=training, finetune_vae=training)
-            motion = None if self.retarget else _AS_FILMED
+            motion = None if self.retarget else AS_FILMED
             render = items.add_render(
                 subject, driving, self._sampling(), truth, audio=self.audio, retarget=motion
             )
@@ -118,30 +124,13 @@ class Animate(InWorkspace):
     def _given(self, *names: str) -> dict[str, int | float]:
         return {name: value for name in names if (value := getattr(self, name)) is not None}
 
-    def _say(
-        self, runs: list[StageRun], items: Catalog, out: Path, sheet: Path | None, seconds: float
-    ) -> None:
+    def _say(self, runs: list[StageRun], items: Catalog, made: list[Path], seconds: float) -> None:
         console.print(report.run_table(runs))
         if all(run.outcome == "unchanged" for run in runs):
             console.print("Nothing had to be done: everything was up to date.")
-        console.print(report.lineage_tree(lineage.tree(out), items, commands=False))
-        console.print(f"[bold]{out}[/]" + (f" and [bold]{sheet}[/]" if sheet else ""))
+        console.print(report.lineage_tree(lineage.tree(made[0]), items, commands=False))
+        console.print(" and ".join(f"[bold]{escape(str(file))}[/]" for file in made))
         console.print(f"{seconds:.1f} s in all")
-
-
-def _writable(path: Path, suffix: str) -> Path:
-    """The absolute path. Raises InputError unless a file with that suffix can be written there."""
-    path = path.absolute()
-    if path.suffix.lower() != suffix or path.is_dir():
-        raise InputError(f"{path} cannot be the output", f"give a file name that ends in {suffix}")
-    nearest = next(folder for folder in path.parents if folder.exists())
-    try:
-        with tempfile.NamedTemporaryFile(dir=nearest, suffix=path.name[-200:]):
-            return path
-    except OSError as error:
-        raise InputError(
-            f"nothing can be written to {nearest} ({error.strerror})", "give another place"
-        ) from None
 
 
 def _bring_up_to_date(addresses: list[Address], render: str) -> list[StageRun]:

@@ -11,6 +11,7 @@ from flows.animating import Animate
 from flows.browsing import Lineage, List, Reproduce, Show, Status
 from flows.managing import Doctor, Init, Remove, Use
 from flows.posing import Poses
+from flows.reporting import Report
 from flows.sweeping import Sweep
 from tasks.bridge import StageError
 
@@ -21,6 +22,7 @@ VERBS = {
     "list": List,
     "show": Show,
     "status": Status,
+    "report": Report,
     "lineage": Lineage,
     "reproduce": Reproduce,
     "rm": Remove,

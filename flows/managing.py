@@ -58,6 +58,8 @@ class Remove(InWorkspace):
     """also remove what is made of it"""
 
     def run(self) -> None:
+        from tasks import page
+
         self.enter()
         with catalog.edit() as items:
             group, key = items.find(self.item)
@@ -72,6 +74,8 @@ class Remove(InWorkspace):
                 remove(Path(out["path"]))
         for g, k in gone:
             remove(graph.item_folder(g, k))
+            if g == "renders":
+                remove(page.path_of(k))
             console.print(f"removed {g.removesuffix('s')}/{k}")
 
 

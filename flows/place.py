@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 from tyro.conf import arg
 
+from common.errors import InputError
 from common.files import publish
 from tasks import catalog, graph, workspace
 from tasks.catalog import Catalog
@@ -40,3 +42,18 @@ def copy(made: Path, out: Path) -> None:
     """Copy a file so that `out` is whole or as it was."""
     with publish(out) as partial:
         shutil.copyfile(made, partial)
+
+
+def writable(path: Path, suffix: str) -> Path:
+    """The absolute path. Raises InputError unless a file with that suffix can be written there."""
+    path = path.absolute()
+    if path.suffix.lower() != suffix or path.is_dir():
+        raise InputError(f"{path} cannot be the output", f"give a file name that ends in {suffix}")
+    nearest = next(folder for folder in path.parents if folder.exists())
+    try:
+        with tempfile.NamedTemporaryFile(dir=nearest, suffix=path.name[-200:]):
+            return path
+    except OSError as error:
+        raise InputError(
+            f"nothing can be written to {nearest} ({error.strerror})", "give another place"
+        ) from None
