@@ -25,12 +25,17 @@ def report(render: str, addresses: Sequence[Address]) -> Path:
     """Make the page of a render and tell Prefect of it; returns the page's path."""
     made = page.bring_up_to_date(catalog.load(), render, addresses)
     rows = [
-        {"": heading, "figure": row.name, "value": row.value, "what it means": row.reading}
+        {"about": heading, "figure": row.name, "value": row.value, "what it means": row.reading}
         for heading, rows in readings.table(page.metrics(render))
         for row in rows
     ]
     create_table_artifact(rows, key=f"figures-{render}", description=f"Figures of {render}")
     sheet = panels.still(page.contact(render), _SHEET).uri
     create_markdown_artifact(f"![contact sheet]({sheet})", key=f"sheet-{render}")
-    create_link_artifact(made.absolute().as_uri(), link_text=str(made), key=f"report-{render}")
+    create_link_artifact(
+        made.absolute().as_uri(),
+        link_text=str(made.absolute()),
+        key=f"report-{render}",
+        description="Browsers follow no link from a server to a file: copy the address.",
+    )
     return made

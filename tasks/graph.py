@@ -22,6 +22,18 @@ from common.files import write_text
 GRAPH, ITEMS = Path("dvc.yaml"), Path("data/items")
 _UP = "../../../.."
 _HEAD = "# The stages of dvc.yaml for one item. Written by the program, as the catalog is.\n"
+_PLOTS = {
+    "renders": {
+        "PSNR of ${key}": ("frame", "data/reports/${key}/metrics.json", ["psnr", "person_psnr"]),
+        "SSIM of ${key}": ("frame", "data/reports/${key}/metrics.json", ["ssim", "person_ssim"]),
+    },
+    "subjects": {
+        "UNet of ${key}": ("step", "data/subjects/${key}/unet/curves.tsv", ["loss"]),
+        "VAE of ${key}": ("step", "data/subjects/${key}/vae/curves.tsv", ["loss"]),
+    },
+}
+"""What `dvc plots` draws of an item: title → x, file, y. DVC knows no key in the `dvc.yaml` that
+defines the stages, so these stand here."""
 
 
 class Address(NamedTuple):
@@ -111,7 +123,12 @@ def lay_out(items: Mapping[str, Mapping[str, Any]]) -> None:
             for name, entry in definitions.items()
             if _group(entry) == group
         }
-        body = yaml.safe_dump({"stages": stages}, sort_keys=False, width=10_000)
+        plots = [
+            {title: {"x": x, "y": {f"{_UP}/{path}": y}}}
+            for title, (x, path, y) in _PLOTS.get(group, {}).items()
+        ]
+        content = {"stages": stages} | ({"plots": plots} if plots else {})
+        body = yaml.safe_dump(content, sort_keys=False, width=10_000)
         for key, item in members.items():
             variables = json.dumps([f"{_UP}/params.yaml", {"key": key, "item": item}])
             path = item_folder(group, key) / "dvc.yaml"

@@ -18,7 +18,7 @@ HOME = Path(__file__).resolve().parent.parent
 VARIABLE = "DREAMPOSE_WORKSPACE"
 ROOMS = ("common", "mannequin", "densepose_prep", "dreampose_core", "tasks", "flows")
 _FOLDERS = (*ROOMS, "presets", "weights")
-_FILES = ("dvc.yaml", ".dvcignore", ".dvc/config")
+_FILES = ("dvc.yaml", ".dvcignore", ".dvc/config", "data/.gitignore")
 
 
 def named(folder: Path) -> Path:
