@@ -38,10 +38,9 @@ class Chart:
 
 def chart(title: str, xs: Sequence[float], ys: Sequence[float]) -> Chart:
     """A line chart; a single point is a dot."""
-    across, upward = _ticks(xs, integer=True), _ticks(ys)
+    across, upward = _ticks(xs, integer=True), _ticks(_apart(ys))
     left, right = min(xs), max(xs) if max(xs) > min(xs) else min(xs) + 1
     low, high = min(*ys, *upward), max(*ys, *upward)
-    high = high if high > low else low + 1
 
     def x(value: float) -> float:
         return round(_LEFT + (value - left) / (right - left) * (_WIDE - _RIGHT - _LEFT), 1)
@@ -55,9 +54,16 @@ def chart(title: str, xs: Sequence[float], ys: Sequence[float]) -> Chart:
         "M" + " L".join(f"{a} {b}" for a, b in points),
         points if len(points) == 1 else [],
         [(x(value), f"{value:g}") for value in across if left <= value <= right],
-        [(y(value), f"{value:g}") for value in upward],
+        [(y(value), f"{value:.4g}") for value in upward],
         (left, right),
     )
+
+
+def _apart(values: Sequence[float]) -> list[float]:
+    """Their ends, drawn apart where they are so near that only noise would be seen."""
+    low, high = min(values), max(values)
+    room = max(0.0, (0.02 * max(abs(low), abs(high)) or 1) - (high - low)) / 2
+    return [low - room, high + room]
 
 
 def _ticks(values: Sequence[float], *, integer: bool = False) -> list[float]:

@@ -325,7 +325,9 @@ def _origin(tree: Node) -> list[tuple[str, str]]:
     code, environment = tree.record["code"], tree.record["environment"]
     dirty = " with changes" if code and code["dirty"] else ""
     found = [("code", f"commit {code['commit'][:12]}{dirty}" if code else "no commit known")]
-    return found + [(name, str(value)) for name, value in (environment or {}).items() if value]
+    return found + [
+        (n, str(v)) for n, v in (environment or {}).items() if v and n != "requirements"
+    ]
 
 
 def summary(items: Catalog, key: str) -> Summary:

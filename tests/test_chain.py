@@ -8,11 +8,12 @@ import os
 import re
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -70,11 +71,21 @@ def undisturbed(tmp_path_factory) -> Path:
 @pytest.mark.slow
 def test_a_photo_and_a_clip_become_a_video(files, undisturbed, tmp_path):
     place = undisturbed
-    text, ran = animate(place, files, "first.mp4", "--sheet", str(files / "sheet.png"))
+    extras = ("--sheet", files / "sheet.png", "--report", files / "report.html")
+    text, ran = animate(place, files, "first.mp4", *map(str, extras))
     (video,) = (place / "data/videos").iterdir()
     assert ran == STAGES
     assert (files / "first.mp4").read_bytes() == video.read_bytes()
     assert (files / "sheet.png").stat().st_size
+    page = place / f"data/pages/{video.stem}.html"
+    assert (files / "report.html").read_bytes() == page.read_bytes()
+    with closing(sqlite3.connect(place / "data/prefect/prefect.db")) as records:
+        rows = records.execute("SELECT key, data FROM artifact WHERE key IS NOT NULL").fetchall()
+    kept = {key.removesuffix(f"-{video.stem}"): data for key, data in rows}
+    assert kept.keys() == {"figures", "sheet", "report"}
+    assert "data:image/jpeg" in kept["sheet"]
+    assert page.as_uri() in kept["report"]
+    assert "PSNR" in kept["figures"]
     assert "Anna's photo.png" in text
     assert "My walk (1).mp4" in text
 
