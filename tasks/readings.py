@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 Grade = Literal["good", "fair", "poor", ""]
@@ -13,7 +13,15 @@ _HEADINGS = {
     "": "The clip itself",
     "truth": "Against the true frames",
     "drift": "Colour, the clip's end against its start",
+    "pose": "Pose, as found in the result, against the one asked for",
+    "identity": "Colours of the person against the subject's picture",
+    "truth.identity": "The same of the true frames: light and shade alone",
+    "extras": "Further figures",
+    "extras.lpips": "LPIPS",
+    "extras.fid": "FID",
+    "extras.fvd": "FVD",
 }
+_OF_THE_TRUTH = "the true frames' own, for comparison"
 
 
 @dataclass(frozen=True)
@@ -36,6 +44,12 @@ class Scale:
         return sum(sign * value > sign * limit for limit in self.limits)
 
 
+_UV = Scale(
+    "Surface, error of U",
+    "{:.3f}",
+    (0.05, 0.12),
+    ("the surface where it should be", "the surface shifted a little", "the surface shifted"),
+)
 _SCALES = {
     "flicker": Scale(
         "Flicker of the backdrop",
@@ -43,6 +57,45 @@ _SCALES = {
         (1, 2.5),
         ("steady: less than one grey level a frame", "a slight shimmer", "it flickers"),
         times=255,
+    ),
+    "colour_flicker": Scale(
+        "Colour flicker of the backdrop",
+        "ΔE {:.2f}",
+        (0.5, 1.5),
+        ("steady", "a slight shimmer", "it flickers"),
+    ),
+    "warped_difference": Scale(
+        "Change along the motion",
+        "{:.1f} grey levels",
+        (3, 8),
+        ("surfaces keep their look", "surfaces change a little", "surfaces boil"),
+        times=255,
+    ),
+    "part_iou": Scale(
+        "Overlap of body parts",
+        "{:.2f}",
+        (0.8, 0.6),
+        ("the pose that was asked for", "the pose, with limbs a little off", "another pose"),
+    ),
+    "silhouette_iou": Scale(
+        "Overlap of outlines",
+        "{:.2f}",
+        (0.92, 0.8),
+        ("the outline that was asked for", "an outline a little off", "another outline"),
+    ),
+    "u_error": _UV,
+    "v_error": replace(_UV, name="Surface, error of V"),
+    "identity.*": Scale(
+        "",
+        "ΔE {:.1f}",
+        (6, 12),
+        ("the subject's colours", "the subject's colours, a little off", "other colours"),
+    ),
+    "lpips.value": Scale(
+        "LPIPS",
+        "{:.3f}",
+        (0.05, 0.2),
+        ("looks the same", "looks alike", "looks different"),
     ),
     "drift.background": Scale(
         "Backdrop",
@@ -113,7 +166,7 @@ def table(metrics: Mapping[str, Any]) -> list[tuple[str, list[Figure]]]:
 def _leaves(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, inner in value.items():
         path = f"{prefix}{key}"
-        if isinstance(inner, Mapping):
+        if isinstance(inner, Mapping) and not _is_numbered(inner):
             yield from _leaves(inner, f"{path}.")
         elif not (_is_table(inner) or (inner is None and path in _HEADINGS)):
             yield path, inner
@@ -123,27 +176,48 @@ def _is_table(value: Any) -> bool:
     return isinstance(value, list) and any(isinstance(row, Mapping) for row in value)
 
 
+def _is_numbered(value: Any) -> bool:
+    """Figures of numbered things, such as body parts."""
+    return isinstance(value, Mapping) and bool(value) and all(map(str.isdigit, value))
+
+
 def _scale(path: str) -> Scale | None:
-    return _SCALES.get(path) or _SCALES.get(path.rpartition(".")[2])
+    """By the last two names of a figure's place, or the last one; `*` is any."""
+    *_, parent, key = ("", *path.split("."))
+    names = (f"{parent}.{key}", f"{parent}.*", key)
+    return next((_SCALES[name] for name in names if name in _SCALES), None)
 
 
 def figure(path: str, value: Any) -> Figure:
     """One figure, by its place in metrics.json ("truth.psnr")."""
-    scale, name = _scale(path), _spoken(path.rpartition(".")[2])
+    scale, spoken = _scale(path), _spoken(path.rpartition(".")[2])
+    name = (scale and scale.name) or spoken
     if value is None:
-        return Figure(scale.name if scale else name, "–", "could not be measured")
-    if isinstance(value, bool) or not isinstance(value, int | float):
+        return Figure(name, "–", "could not be measured")
+    if _is_numbered(value):
+        return Figure(name, "", "  ".join(f"{k}: {_plain(v)}" for k, v in value.items()))
+    if scale is None or isinstance(value, bool) or not isinstance(value, int | float):
         return Figure(name, _plain(value))
-    if scale is None:
-        return Figure(name, f"{value:.4g}")
     told = value * scale.times
+    text = scale.form.format(told)
+    if path.startswith("truth.") and not _compares(path):
+        return Figure(name, text, _OF_THE_TRUTH)
     grade = scale.grade(told)
-    return Figure(scale.name, scale.form.format(told), scale.words[grade], _GRADES[grade])
+    return Figure(name, text, scale.words[grade], _GRADES[grade])
+
+
+def _compares(path: str) -> bool:
+    """Whether a figure below `truth` sets the result against the true frames."""
+    return path.removeprefix("truth.") in ("l1", "psnr", "ssim", "person_psnr", "person_ssim")
 
 
 def _plain(value: Any) -> str:
+    if value is None:
+        return "–"
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.4g}"
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 

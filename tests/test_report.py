@@ -352,6 +352,24 @@ def test_figures_that_nobody_knows_are_shown_as_they_are():
     assert readings.curves(metrics) == {"Novelty": ((0,), [1])}
 
 
+def test_the_truths_own_figures_are_told_without_a_grade():
+    metrics = {
+        "pose": {"part_iou": 0.9, "per_part": {"1": 0.75, "2": None}},
+        "identity": {"head": 3.0, "all": None},
+        "truth": {"psnr": 31.0, "flicker": 0.1, "identity": {"head": 30.0}},
+        "extras": {"lpips": {"value": 0.01}},
+    }
+    found = dict(readings.table(metrics))
+    grades = {h: [row.grade for row in rows] for h, rows in found.items()}
+    pose, identity, truth, theirs, lpips = grades.values()
+    assert pose == ["good", ""]
+    assert "1: 0.75  2: –" in [row.reading for rows in found.values() for row in rows]
+    assert identity == ["good", ""]
+    assert truth == ["good", ""]
+    assert theirs == [""]
+    assert lpips == ["good"]
+
+
 def test_a_chart_keeps_its_curve_inside_its_box():
     for values in ([3.0, -2.0, 7.5], [1.0, 1.0, 1.0], [4.0]):
         chart = drawing.chart("x", list(range(len(values))), values)
