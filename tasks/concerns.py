@@ -59,8 +59,8 @@ def of_figures(metrics: Mapping[str, Any]) -> Iterator[str]:
     if truth.get("resized"):
         high, wide = truth["size"]
         yield (
-            f"Truth: its frames are {wide}×{high} and were resized to be compared, so the figures "
-            "are milder or harsher than they would be."
+            f"Truth: its frames are {wide}×{high} and were brought to the result's size, so the "
+            "figures tell nothing of finer detail."
         )
 
 

@@ -341,7 +341,7 @@ def summary(items: Catalog, key: str) -> Summary:
         key=key,
         title=_title(items, render),
         made=_made(key),
-        own=", ".join(f"{name} {value}" for name, value in _own(items, render)),
+        own=", ".join(f"{n.replace('_', ' ')} {v}" for n, v in _own(items, render)),
         subject=panels.still(subject, _THUMBNAIL).uri,
         result=panels.still(result[len(result) // 2], _THUMBNAIL).uri,
         figures=[readings.figure(n, group[n]) for n, group in shown.items() if n in group],

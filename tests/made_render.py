@@ -26,10 +26,7 @@ LEVELS = {"photo": 90, "clip": 40, "result": 120, "truth": 100}
 
 
 def make(place: Path, *, truth: bool = True) -> str:
-    """Make `place` a workspace and current folder's render in it; returns the render's key.
-
-    The current folder must be `place` by the time this is called.
-    """
+    """Make the current folder, `place`, a workspace with a render; returns the render's key."""
     workspace.create(place, "tiny")
     with catalog.edit() as items:
         raws = {}
