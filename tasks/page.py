@@ -28,6 +28,7 @@ from common.frames import frame_paths
 from common.images import read_png
 from common.poses import colour, pose_paths, read_iuv
 from tasks import again, concerns, drawing, graph, lineage, panels, readings
+from tasks.bridge import StageRun
 from tasks.catalog import NOTHING, Catalog, Render
 from tasks.graph import Address
 from tasks.lineage import Node
@@ -63,8 +64,9 @@ def bring_up_to_date(items: Catalog, key: str, addresses: Sequence[Address]) -> 
     """Make the page of a render where it is not there or shows something older; returns its path.
 
     `addresses` are the stages behind the render, in running order. Raises InputError where one of
-    them has not run or its outputs are gone.
+    them has not run, its outputs are gone, or it read something older than what is there.
     """
+    lineage.record(StageRun(address, "unchanged", 0.0) for address in addresses)
     inputs = _inputs(items, key, addresses)
     page = path_of(key)
     PAGES.mkdir(parents=True, exist_ok=True)
@@ -77,10 +79,14 @@ def bring_up_to_date(items: Catalog, key: str, addresses: Sequence[Address]) -> 
 def _inputs(items: Catalog, key: str, addresses: Sequence[Address]) -> str:
     """A hash of what the page shows: records, names, and the code that draws it."""
     entries = graph.locked(addresses)
+    made = {out["path"]: out["md5"] for entry in entries.values() for out in entry["outs"]}
     digest = hashlib.md5(usedforsecurity=False)
     for address in addresses:
         if address not in entries:
             raise InputError(f"{key} is not made yet: {address} has not run", _remedy(items, key))
+        for dep in entries[address]["deps"]:
+            if made.get(dep["path"], dep["md5"]) != dep["md5"]:
+                raise InputError(f"{address} is older than {dep['path']}", _remedy(items, key))
         for out in entries[address]["outs"]:
             if not Path(out["path"]).exists():
                 raise InputError(f"{out['path']} is gone", _remedy(items, key))

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import yaml
 
 from common.files import write_text
 from common.frames import FramesInfo, write_frames
@@ -108,7 +109,7 @@ def settle(items: catalog.Catalog, key: str) -> None:
         locks.setdefault(lock, {"schema": "2.0", "stages": {}})
         locks[lock]["stages"][address.stage] = _entry(items, address)
     for lock, content in locks.items():
-        write_text(lock, graph.yaml.safe_dump(content))
+        write_text(lock, yaml.safe_dump(content))
     lineage.record(StageRun(address, "ran", 1.0) for address in addresses)
 
 

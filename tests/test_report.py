@@ -4,6 +4,7 @@ import base64
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -17,6 +18,7 @@ import made_render
 import numpy as np
 import pytest
 import tyro
+import yaml
 
 from common.errors import InputError
 from common.files import write_json
@@ -24,7 +26,7 @@ from common.poses import FramePose, PosesInfo
 from dreampose_core.drift import Drift
 from flows import cli, reporting
 from flows.animating import Animate
-from tasks import again, catalog, concerns, drawing, inputs, page, readings
+from tasks import again, catalog, concerns, drawing, graph, inputs, lineage, page, readings
 
 VOID = {"meta", "img", "input", "link", "br"}
 
@@ -158,6 +160,25 @@ def test_a_render_that_is_not_made_is_refused_with_what_to_do(made):
         reporting.page_of(items, key)
     with catalog.edit() as items:
         items.remove("renders", key)
+
+
+def test_figures_of_older_frames_are_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    key = made_render.make(tmp_path)
+    lock = Path(f"data/items/renders/{key}/dvc.lock")
+    content = graph.read_yaml(lock)
+    deps = content["stages"]["evaluate"]["deps"]
+    next(dep for dep in deps if dep["path"] == f"data/samples/{key}")["md5"] = "0" * 32 + ".dir"
+    lock.write_text(yaml.safe_dump(content))
+    with pytest.raises(InputError, match=r"evaluate@.* is older than data/samples/"):
+        reporting.page_of(catalog.load(), key)
+
+
+def test_what_dvc_made_alone_is_shown_too(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    key = made_render.make(tmp_path)
+    shutil.rmtree(lineage.RECORDS)
+    assert "no commit known" in text_of(key)
 
 
 def dreampose(monkeypatch, *arguments: str) -> int:
