@@ -132,11 +132,25 @@ class Catalog(BaseModel):
         return key
 
     def add_source(
-        self, raw: str, path: str, name: str, frames: Mapping[str, Any] | None = None
+        self,
+        raw: str,
+        path: str,
+        name: str,
+        frames: Mapping[str, Any] | None = None,
+        densepose: Mapping[str, Any] | None = None,
+        reformat: Mapping[str, Any] | None = None,
     ) -> str:
         """Register the raw input `raw`, whose bytes are at `path`; returns the source's key."""
-        source = Source(input=path, name=name, frames=checked("frames", dict(frames or {})))
-        key = _key(raw, {"frames": source.frames})
+        overrides = {
+            stage: checked(stage, dict(values or {}))
+            for stage, values in (
+                ("frames", frames),
+                ("densepose", densepose),
+                ("reformat", reformat),
+            )
+        }
+        source = Source(input=path, name=name, **overrides)
+        key = _key(raw, overrides)
         self.sources.setdefault(key, source)
         return key
 
