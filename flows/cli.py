@@ -12,13 +12,14 @@ from flows.browsing import Lineage, List, Reproduce, Show, Status
 from flows.managing import Doctor, Init, Remove, Use
 from flows.posing import Poses
 from flows.sweeping import Sweep
-from flows.unattended import Reprocess
+from flows.unattended import Reprocess, Serve
 from tasks.bridge import StageError
 
 VERBS = {
     "animate": Animate,
     "sweep": Sweep,
     "reprocess": Reprocess,
+    "serve": Serve,
     "poses": Poses,
     "list": List,
     "show": Show,

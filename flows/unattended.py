@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
 
+from filelock import FileLock, Timeout
+from tyro.conf import arg
+
+from common.errors import InputError
 from flows import plan as planning
 from flows import report, server, summary
 from flows.place import InWorkspace
 from flows.report import console
-from tasks import attempts, watchdog
+from tasks import attempts, inbox, watchdog, workspace
 
 
 @dataclass(frozen=True)
@@ -34,3 +41,32 @@ class Reprocess(InWorkspace):
                 summary.write(plan)
         console.print(summary.table(plan.lines))
         sys.exit(any(line.outcome == "failed" for line in plan.lines))
+
+
+@dataclass(frozen=True)
+class Serve(InWorkspace):
+    """Run Prefect's server and look into the inbox on schedule, until interrupted."""
+
+    port: Annotated[int, arg(metavar="N")] = 4200
+    """of the server, on this machine only"""
+
+    def run(self) -> None:
+        self.enter()
+        cron = inbox.settings().cron
+        attempts.FOLDER.mkdir(parents=True, exist_ok=True)
+        try:
+            with FileLock(attempts.FOLDER / ".serve.lock", timeout=0):
+                self._serve(cron)
+        except Timeout:
+            raise InputError("this workspace is served already", "end the other one") from None
+
+    def _serve(self, cron: str) -> None:
+        watchdog.guard()
+        os.environ[workspace.VARIABLE] = str(Path.cwd())
+        try:
+            with server.running(self.port) as (address, processes):
+                processes.append(server.start("-m", "flows.schedule", cron))
+                console.print(f"Prefect's UI: {address}\nThe inbox is looked into at: {cron}")
+                server.wait_for_an_end(processes)
+        finally:
+            watchdog.end_children()
