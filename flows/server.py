@@ -23,7 +23,7 @@ from common.errors import InputError
 HOST = "127.0.0.1"
 _HOME = Path("data/prefect")
 _SERVED = _HOME / "server"
-_START_SECONDS, _END_SECONDS = 180, 2
+_START_SECONDS, _END_SECONDS = 180, 1
 _ALWAYS = {"PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1"}
 
 
