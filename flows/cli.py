@@ -12,7 +12,7 @@ from flows.browsing import Lineage, List, Reproduce, Show, Status
 from flows.managing import Doctor, Init, Remove, Use
 from flows.posing import Poses
 from flows.sweeping import Sweep
-from flows.unattended import Reprocess, Serve
+from flows.unattended import Deploy, Reprocess, Serve, Work
 from tasks.bridge import StageError
 
 VERBS = {
@@ -20,6 +20,8 @@ VERBS = {
     "sweep": Sweep,
     "reprocess": Reprocess,
     "serve": Serve,
+    "deploy": Deploy,
+    "work": Work,
     "poses": Poses,
     "list": List,
     "show": Show,

@@ -23,11 +23,15 @@ Outcome = Literal["done", "unchanged", "skipped", "failed"]
 
 @dataclass(frozen=True)
 class Unit:
-    """A clip, a subject or a render: its own stages, and the units whose stages come before."""
+    """A clip, a subject or a render: its own stages, and the units whose stages come before.
+
+    `chain` are all stages that it takes, those of these units included.
+    """
 
     name: str
     stamp: str
-    addresses: tuple[Address, ...]
+    addresses: tuple[Address, ...] = ()
+    chain: tuple[Address, ...] = ()
     after: tuple[str, ...] = ()
     entry: Entry | None = None
     video: str | None = None
@@ -126,6 +130,12 @@ def make(*, again: bool = False) -> Plan:
     return plan
 
 
+def likely() -> bool:
+    """Whether there seems to be something to do: an item that no run has taken in yet."""
+    memory, (entries, _) = Memory.load(), inbox.scan(inbox.settings().settle)
+    return any(memory.raw_of(e) is None and not memory.failure(str(e), e.stamp) for e in entries)
+
+
 def _duration(seconds: float) -> str:
     if seconds < 120:
         return f"{seconds:.0f} s"
@@ -135,7 +145,7 @@ def _duration(seconds: float) -> str:
 def _take_in(plan: Plan, entries: list[Entry]) -> Iterator[tuple[Entry, tuple[str, str], Any]]:
     """Entries with raw key and path, and overrides; those that cannot be used become lines."""
     for entry in entries:
-        unit = Unit(str(entry), entry.stamp, (), entry=entry)
+        unit = Unit(str(entry), entry.stamp, entry=entry)
         known = plan.memory.raw_of(entry)
         if known is None and (line := plan.hindered(unit)):
             plan.lines.append(line)
@@ -172,7 +182,8 @@ def _units(
     }
     clips = [(entry, overrides) for entry, _, overrides in taken if entry.kind == CLIPS]
     for entry, _ in clips:
-        yield Unit(str(entry), entry.stamp, tuple(order.prepare(sources[entry])), entry=entry)
+        stages = tuple(order.prepare(sources[entry]))
+        yield Unit(str(entry), entry.stamp, stages, stages, entry=entry)
     for entry, _, own in taken:
         if entry.kind != SUBJECTS:
             continue
@@ -180,7 +191,7 @@ def _units(
             sources[entry], finetune_unet=own.finetune_unet, finetune_vae=own.finetune_vae
         )
         stages = (*order.prepare(sources[entry]), *order.personalize(items, subject))
-        yield Unit(str(entry), entry.stamp, stages, entry=entry)
+        yield Unit(str(entry), entry.stamp, stages, stages, entry=entry)
         for clip, its in clips:
             if not any(rule.matches(entry.name, clip.name) for rule in settings.renders):
                 continue
@@ -191,11 +202,13 @@ def _units(
                 audio=its.audio,
                 retarget=its.retarget,
             )
+            chain = tuple(order.animate(items, render))
             before = {*stages, *order.prepare(sources[clip])}
             yield Unit(
                 f"{entry.path.name} in {clip.path.name}",
                 entry.stamp + clip.stamp,
-                tuple(a for a in order.animate(items, render) if a not in before),
+                tuple(address for address in chain if address not in before),
+                chain,
                 after=(str(entry), str(clip)),
                 video=f"data/videos/{render}.mp4",
             )

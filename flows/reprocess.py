@@ -16,9 +16,9 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from flows import plan as planning
-from flows import summary
+from flows import sharing, summary
 from flows.plan import Line, Plan, Unit
-from tasks import attempts, device
+from tasks import attempts, bridge, device, graph
 from tasks.bridge import StageError
 from tasks.steps import run_needed
 
@@ -51,8 +51,7 @@ def carry_out(plan: Plan) -> None:
 
 def _carry_out(plan: Plan) -> State[Any]:
     with device.scheduled():
-        for unit in plan.units:
-            plan.lines.append(plan.hindered(unit) or _line(plan, unit))
+        (_share if plan.settings.pool else _do)(plan)
     file = summary.write(plan)
     create_table_artifact(
         table=[asdict(line) for line in plan.lines], key="inbox", description=str(file)
@@ -61,11 +60,38 @@ def _carry_out(plan: Plan) -> State[Any]:
     return Completed(message=summary.totals(plan.lines))
 
 
-def _line(plan: Plan, unit: Unit) -> Line:
+def _do(plan: Plan) -> None:
+    for unit in plan.units:
+        plan.lines.append(plan.hindered(unit) or _line(plan, unit))
+
+
+def _share(plan: Plan) -> None:
+    """Let a pool's workers do the units; here only what all share is made, and what they made
+    is repeated from the DVC remote.
+    """
+    common = [address for address in plan.stages() if planning.shared(address)]
+    if common:
+        run_needed(common, plan.needed)
+        bridge.push(graph.targets(common).values())
+    entries = [unit for unit in plan.units if unit.entry]
+    for units in (entries, [unit for unit in plan.units if not unit.entry]):
+        hindered = [line for unit in units if (line := plan.hindered(unit))]
+        names = {line.item for line in hindered}
+        plan.lines += hindered
+        ready = [unit for unit in units if unit.name not in names]
+        for unit, problem in sharing.give_out(plan.settings.pool, ready):
+            plan.lines.append(
+                plan.failed(unit, problem, of_item=problem.startswith(StageError.__name__))
+                if problem
+                else _line(plan, unit, pull=True)
+            )
+
+
+def _line(plan: Plan, unit: Unit, *, pull: bool = False) -> Line:
     """Bring a unit up to date, whatever happens."""
     begin = time.monotonic()
     try:
-        runs = run_needed(unit.addresses, plan.needed)
+        runs = run_needed(unit.addresses, plan.needed, pull=pull)
     except StageError as error:
         return plan.failed(unit, str(error), of_item=not planning.shared(error.address))
     except Exception as error:

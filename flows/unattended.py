@@ -1,4 +1,5 @@
-"""The verbs that work without anybody: `reprocess`, once, and `serve`, on a schedule."""
+"""The verbs that work without anybody: `reprocess`, once, `serve`, on a schedule,
+`deploy` and `work`, on many machines."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Annotated
 
 from filelock import FileLock, Timeout
-from tyro.conf import arg
+from tyro.conf import Positional, arg
 
 from common.errors import InputError
 from flows import plan as planning
@@ -28,19 +29,29 @@ class Reprocess(InWorkspace):
 
     def run(self) -> None:
         self.enter()
+        if inbox.settings().pool:
+            server.require()
         with attempts.alone():
-            plan = planning.make(again=self.again)
-            if plan.units:
-                watchdog.guard()
-                server.for_one_command()
-                with report.Board(plan.stages()).shown():
-                    from flows.reprocess import carry_out
-
-                    carry_out(plan)
-            else:
-                summary.write(plan)
+            watchdog.guard()
+            try:
+                plan = self._plan_and_do()
+            finally:
+                watchdog.end_children()
         console.print(summary.table(plan.lines))
         sys.exit(any(line.outcome == "failed" for line in plan.lines))
+
+    def _plan_and_do(self) -> planning.Plan:
+        ready = server.begin() if planning.likely() else None
+        plan = planning.make(again=self.again)
+        if not plan.units:
+            summary.write(plan)
+            return plan
+        (ready or server.begin())()
+        with report.Board(plan.stages()).shown():
+            from flows.reprocess import carry_out
+
+            carry_out(plan)
+        return plan
 
 
 @dataclass(frozen=True)
@@ -68,5 +79,41 @@ class Serve(InWorkspace):
                 processes.append(server.start("-m", "flows.schedule", cron))
                 console.print(f"Prefect's UI: {address}\nThe inbox is looked into at: {cron}")
                 server.wait_for_an_end(processes)
+        finally:
+            watchdog.end_children()
+
+
+@dataclass(frozen=True)
+class Deploy(InWorkspace):
+    """Let other machines share the work: set up a Prefect work pool for their workers."""
+
+    pool: Annotated[Positional[str], arg(metavar="POOL")]
+
+    def run(self) -> None:
+        self.enter()
+        server.require()
+        from flows.share import deploy
+
+        deploy(self.pool)
+        console.print(
+            f"The pool {self.pool} is set up. Next: dreampose work {self.pool} in clones of this "
+            f"workspace, and pool: {self.pool} in params.yaml, section inbox",
+            markup=False,
+        )
+
+
+@dataclass(frozen=True)
+class Work(InWorkspace):
+    """Do the work of a pool in this clone, until interrupted."""
+
+    pool: Annotated[Positional[str], arg(metavar="POOL")]
+
+    def run(self) -> None:
+        self.enter()
+        server.require()
+        watchdog.guard()
+        os.environ[workspace.VARIABLE] = str(Path.cwd())
+        try:
+            server.wait_for_an_end([server.start_worker(self.pool)])
         finally:
             watchdog.end_children()

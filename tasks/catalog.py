@@ -253,6 +253,16 @@ class Catalog(BaseModel):
             or (truth and getattr(item, "truth", None) == truth)
         ]
 
+    def made_of(self, group: str, key: str) -> set[tuple[str, str]]:
+        """Everything, by group and key, that an item is made of, however indirectly."""
+        item = getattr(self, group)[key]
+        parts = {
+            (other, getattr(item, field))
+            for other, fields in _MADE_OF.get(group, {}).items()
+            for field in fields
+        }
+        return parts.union(*(self.made_of(*part) for part in parts))
+
     def remove(self, group: str, key: str) -> list[tuple[str, str]]:
         """Remove an item and what is made of it; returns all that went, (group, key) each."""
         gone = [(group, key), *self.users(group, key)]

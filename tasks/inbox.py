@@ -59,6 +59,7 @@ class Settings(_Strict):
     backoff: Annotated[float, Field(ge=0)]
     renders: tuple[Rule, ...]
     cron: str
+    pool: str
 
 
 class _Overrides(_Strict):

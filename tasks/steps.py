@@ -29,8 +29,8 @@ def _is_busy(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
 
 
 @cache
-def step(stage: str) -> Task[[str], StageRun]:
-    """The task that brings a stage of an item up to date."""
+def step(stage: str) -> Task[..., StageRun]:
+    """The task that brings a stage of an item up to date; with `pull` others' work counts."""
 
     @task(
         name=stage,
@@ -40,12 +40,12 @@ def step(stage: str) -> Task[[str], StageRun]:
         retry_delay_seconds=_BUSY_SECONDS,
         retry_condition_fn=_is_busy,
     )
-    def run(item: str) -> StageRun:
+    def run(item: str, pull: bool = False) -> StageRun:
         address = Address(stage, item)
         events.tell(events.Started(address))
         try:
             with device.turn(address, lambda reason: events.tell(events.Waiting(address, reason))):
-                done = run_stage(address, _Reporter(address))
+                done = run_stage(address, _Reporter(address), pull=pull)
         except StageBusyError as error:
             events.tell(events.Waiting(address, error.problem))
             raise
@@ -61,13 +61,18 @@ def bring_up_to_date(addresses: Sequence[Address]) -> list[StageRun]:
     return run_needed(addresses, graph.needed(addresses, bridge.stale(addresses)))
 
 
-def run_needed(addresses: Sequence[Address], needed: Collection[Address]) -> list[StageRun]:
-    """Run, one after the other, those of the stages that are needed; the others are fresh."""
+def run_needed(
+    addresses: Sequence[Address], needed: Collection[Address], *, pull: bool = False
+) -> list[StageRun]:
+    """Run, one after the other, those of the stages that are needed; the others are fresh.
+
+    With `pull` what another clone pushed to the DVC remote is taken from there.
+    """
     fresh = {a: StageRun(a, "unchanged", 0.0) for a in addresses if a not in needed}
     lineage.record(fresh.values())
     for run in fresh.values():
         events.tell(events.Finished(run))
-    return [fresh.get(address) or step(address.stage)(address.item) for address in addresses]
+    return [fresh.get(a) or step(a.stage)(a.item, pull=pull) for a in addresses]
 
 
 class _Reporter:
