@@ -66,13 +66,13 @@ class Plan:
         wanted = (address for unit in self.units for address in unit.addresses)
         return list(dict.fromkeys(address for address in wanted if address in self.needed))
 
-    def failed(self, unit: Unit, reason: str, *, of_item: bool = True) -> Line:
+    def failed(self, unit: Unit, reason: str, *, own: bool = True) -> Line:
         """Count a failure of a unit; after the last attempt the item is put aside.
 
-        Only a failure of the item itself counts towards that.
+        Only a failure of its `own` counts towards that, not one of the machine.
         """
-        failure = self.memory.failed(unit.name, unit.stamp, reason)
-        if failure.count < self.settings.attempts or not of_item:
+        failure = self.memory.failed(unit.name, unit.stamp, reason, own=own)
+        if failure.own < self.settings.attempts:
             then = f"next attempt in {_duration(attempts.wait(failure, self.settings.backoff))}"
         elif unit.entry:
             folder = inbox.reject(unit.name, [unit.entry.path, unit.entry.settings], reason)
@@ -94,7 +94,7 @@ class Plan:
             return None
         before = f"failed {failure.count}×, {failure.reason}"
         wait = attempts.wait(failure, self.settings.backoff)
-        if unit.entry is None and failure.count >= self.settings.attempts:
+        if unit.entry is None and failure.own >= self.settings.attempts:
             return Line(unit.name, "skipped", f"given up: {before}", failing=True)
         if wait:
             why = f"next attempt in {_duration(wait)}: {before}"
@@ -160,7 +160,8 @@ def _take_in(plan: Plan, entries: list[Entry]) -> Iterator[tuple[Entry, tuple[st
                     continue
                 plan.memory.known[unit.name] = attempts.Known(entry.stamp, *known)
         except (InputError, OSError) as error:
-            plan.lines.append(plan.failed(unit, str(error)))
+            own = isinstance(error, InputError)
+            plan.lines.append(plan.failed(unit, str(error), own=own))
         else:
             yield entry, known, overrides
 

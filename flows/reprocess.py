@@ -81,7 +81,7 @@ def _share(plan: Plan) -> None:
         ready = [unit for unit in units if unit.name not in names]
         for unit, problem in sharing.give_out(plan.settings.pool, ready):
             plan.lines.append(
-                plan.failed(unit, problem, of_item=problem.startswith(StageError.__name__))
+                plan.failed(unit, problem, own=problem.startswith(StageError.__name__))
                 if problem
                 else _line(plan, unit, pull=True)
             )
@@ -93,9 +93,9 @@ def _line(plan: Plan, unit: Unit, *, pull: bool = False) -> Line:
     try:
         runs = run_needed(unit.addresses, plan.needed, pull=pull)
     except StageError as error:
-        return plan.failed(unit, str(error), of_item=not planning.shared(error.address))
+        return plan.failed(unit, str(error), own=not planning.shared(error.address))
     except Exception as error:
-        return plan.failed(unit, f"{type(error).__name__}: {error}", of_item=False)
+        return plan.failed(unit, f"{type(error).__name__}: {error}", own=False)
     plan.memory.succeeded(unit.name)
     plan.needed -= {run.address for run in runs}
     made = any(run.outcome != "unchanged" for run in runs)

@@ -43,10 +43,14 @@ def alone() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Failure:
-    """`count` failures of what had this `stamp`; the last one was at `when`, seconds of Unix."""
+    """`count` failures of what had this `stamp`, `own` of them its own and not the machine's.
+
+    The last one was at `when`, seconds of Unix.
+    """
 
     stamp: str
     count: int
+    own: int
     when: float
     reason: str
 
@@ -99,12 +103,13 @@ class Memory:
         failure = self.failures.get(name)
         return failure if failure and failure.stamp == stamp else None
 
-    def failed(self, name: str, stamp: str, reason: str) -> Failure:
+    def failed(self, name: str, stamp: str, reason: str, *, own: bool = True) -> Failure:
         """Count one more failure and write it down."""
-        before = self.failure(name, stamp)
-        self.failures[name] = Failure(stamp, before.count + 1 if before else 1, time.time(), reason)
+        before = self.failure(name, stamp) or Failure(stamp, 0, 0, 0.0, "")
+        failure = Failure(stamp, before.count + 1, before.own + own, time.time(), reason)
+        self.failures[name] = failure
         self.save()
-        return self.failures[name]
+        return failure
 
     def succeeded(self, name: str) -> None:
         """Forget the failures of an item."""
@@ -113,9 +118,9 @@ class Memory:
 
 
 def wait(failure: Failure, backoff: float) -> float:
-    """Seconds until the next attempt is due: `backoff` after the first failure, then doubled.
+    """Seconds until the next attempt: `backoff` after the first failure, doubled up to 10 times.
 
     A failure that seems to come from the future is an old one: the clock was set back.
     """
     since = time.time() - failure.when
-    return max(0.0, backoff * 2 ** (failure.count - 1) - since) if since >= 0 else 0.0
+    return max(0.0, backoff * 2 ** min(failure.count - 1, 10) - since) if since >= 0 else 0.0

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from common.errors import InputError
-from tasks import device
+from tasks import device, graph
 from tasks.graph import Address
 
 SAMPLE, CUT = Address("sample", "a"), Address("frames", "a")
@@ -114,3 +114,7 @@ def test_without_a_lock_nothing_runs(tmp_path, monkeypatch):
     Path(tmp_path, "dreampose-12345").mkdir()
     with pytest.raises(InputError, match="is not ours"), device.turn(SAMPLE, pytest.fail):
         pytest.fail("it ran")
+
+
+def test_what_takes_turns_are_stages():
+    assert graph.stages().keys() > device.STAGES

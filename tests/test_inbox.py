@@ -212,6 +212,36 @@ def test_what_cannot_be_read_is_put_aside_with_its_reason(here):
     assert (planning.make().lines, Memory.load().failures) == ([], {})
 
 
+def test_a_failure_of_the_machine_puts_no_item_aside(here):
+    photo(SUBJECTS / "anna.png")
+    plan = planning.make()
+    (unit,) = plan.units
+    for _ in range(2000):
+        last = plan.failed(unit, "the disk is full", own=False)
+        plan.memory.save = lambda: None
+    assert "next attempt in 0 s" in last.why
+    assert (SUBJECTS / "anna.png").exists()
+    assert attempts.wait(plan.memory.failures[unit.name], 600) <= 600 * 2**10
+
+
+def test_a_render_that_fails_is_given_up_until_it_changes(here):
+    photo(SUBJECTS / "anna.png")
+    media_samples.noise_clip(CLIPS / "walk.mp4", 3)
+    plan = planning.make()
+    render = plan.units[-1]
+    assert render.after == ("subjects/anna.png", "clips/walk.mp4")
+    assert "next attempt" in plan.failed(render, "it is bad").why
+    assert "given up" in plan.failed(render, "it is bad").why
+    assert (SUBJECTS / "anna.png").exists()
+    assert "it is bad" in next(inbox.REJECTED.glob("*/reason.txt")).read_text()
+    again = planning.make()
+    assert [(line.item, line.why) for line in again.lines] == [
+        (render.name, "given up: failed 2×, it is bad")
+    ]
+    photo(SUBJECTS / "anna.png", 120)
+    assert planning.make().lines == []
+
+
 def test_a_failure_is_not_tried_before_its_time(here):
     set_parameters(settle=0, backoff=1000)
     (SUBJECTS / "bad.jpg").write_text("no photo")

@@ -65,7 +65,7 @@ def test_the_service_works_on_schedule_and_ends_whole(tmp_path, start, kind):
     place, port = create(tmp_path / "served", cron='"* * * * *" #'), free_port()
     process = start(place, "serve", "--port", port)
     runs = place / "data/inbox/runs"
-    wait_until(lambda: runs.exists() or process.poll() is not None, 300)
+    wait_until(lambda: runs.exists() or process.poll() is not None, 900)
     assert json.loads(next(runs.iterdir()).read_text())["items"] == []
     assert listening(port) == {"0100007F"}
     assert start(place, "serve", "--port", free_port()).wait() == 2
@@ -171,7 +171,7 @@ def test_two_workers_share_and_one_is_killed(tmp_path, start):
             (place / CLIPS / f"{name}.yaml").write_text(f"frames: {{max_frames: {frames}}}\n")
     coordinator, *clones = places
     start(coordinator, "serve", "--port", port)
-    wait_until(lambda: "UI:" in (tmp_path / "coordinator-serve.log").read_text(), 300)
+    wait_until(lambda: "UI:" in (tmp_path / "coordinator-serve.log").read_text(), 900)
     assert start(coordinator, "deploy", "workers", PREFECT_API_URL=url).wait() == 0
     workers = [start(place, "work", "workers", PREFECT_API_URL=url) for place in clones]
     run = start(coordinator, "reprocess", PREFECT_API_URL=url)
@@ -179,7 +179,7 @@ def test_two_workers_share_and_one_is_killed(tmp_path, start):
     def busy() -> list[int]:
         return [i for i in (0, 1) if any(clones[i].glob("data/runs/densepose-*/log.txt"))]
 
-    wait_until(lambda: bool(busy()) or run.poll() is not None, 300)
+    wait_until(lambda: bool(busy()) or run.poll() is not None, 900)
     killed = busy()[0]
     workers[killed].kill()
     assert run.wait() == 0
