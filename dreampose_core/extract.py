@@ -68,8 +68,15 @@ def extract_frames(
 
 
 def photos_in(folder: Path) -> list[Path]:
-    """The files of a folder that are not hidden, by name. Raises InputError where there is none."""
-    paths = sorted(p for p in folder.iterdir() if p.is_file() and not p.name.startswith("."))
+    """The files of a folder that are not hidden, by name, without its `item.yaml` (settings).
+
+    Raises InputError where there is none.
+    """
+    paths = sorted(
+        path
+        for path in folder.iterdir()
+        if path.is_file() and not path.name.startswith(".") and path.name != "item.yaml"
+    )
     if not paths or len(paths) > MAX_PHOTOS:
         raise InputError(
             f"{folder} holds {len(paths)} files", f"give a folder of 1 to {MAX_PHOTOS} photos"

@@ -5,7 +5,6 @@ It asks DVC first what is stale; Prefect is started only where there is somethin
 
 from __future__ import annotations
 
-import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +15,11 @@ from tyro.conf import Positional, arg
 
 from common.errors import InputError
 from common.settings import Sampling
-from flows import order, report
+from flows import order, report, server
 from flows.place import InWorkspace, copy, writable
 from flows.report import console
 from flows.reporting import page_of
-from tasks import bridge, catalog, inputs, lineage, watchdog
+from tasks import bridge, catalog, device, inputs, lineage, watchdog
 from tasks.again import AS_FILMED, NO_TRAINING
 from tasks.bridge import StageRun
 from tasks.catalog import Catalog
@@ -136,26 +135,11 @@ class Animate(InWorkspace):
 def _bring_up_to_date(addresses: list[Address], render: str) -> list[StageRun]:
     if bridge.stale(addresses):
         watchdog.guard()
-        _quiet_prefect()
-        board = report.Board(addresses)
-        with board.shown():
+        server.for_one_command()
+        with report.Board(addresses).shown(), device.attended():
             from flows.animate import animate
 
             return animate(render)
     runs = [StageRun(address, "unchanged", 0.0) for address in addresses]
     lineage.record(runs)
     return runs
-
-
-def _quiet_prefect() -> None:
-    """Prefect's settings for one command of its own; what the user has set stays."""
-    for name, value in {
-        "PREFECT_HOME": str(Path("data/prefect").absolute()),
-        "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "true",
-        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "DO_NOT_TRACK": "1",
-        "PREFECT_LOGGING_LEVEL": "CRITICAL",
-        "PREFECT_LOGGING_TO_API_ENABLED": "false",
-    }.items():
-        os.environ.setdefault(name, value)

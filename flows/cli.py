@@ -13,11 +13,16 @@ from flows.managing import Doctor, Init, Remove, Use
 from flows.posing import Poses
 from flows.reporting import Report
 from flows.sweeping import Sweep
+from flows.unattended import Deploy, Reprocess, Serve, Work
 from tasks.bridge import StageError
 
 VERBS = {
     "animate": Animate,
     "sweep": Sweep,
+    "reprocess": Reprocess,
+    "serve": Serve,
+    "deploy": Deploy,
+    "work": Work,
     "poses": Poses,
     "list": List,
     "show": Show,

@@ -25,6 +25,8 @@ def arguments(stage: graph.Stage) -> dict[str, Any]:
 
 def checked(stage_name: str, overrides: dict[str, Any]) -> Overrides:
     """The overrides with their values typed. Raises InputError at a wrong key or value."""
+    if not overrides:
+        return {}
     known = arguments(graph.stages()[stage_name])
     unknown = [key for key in overrides if key not in known]
     if unknown:

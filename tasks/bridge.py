@@ -64,9 +64,12 @@ class StageBusyError(StageError):
     """Another process works on the same stage or its files: worth another try later."""
 
 
-def run_stage(address: Address, listener: Listener | None = None) -> StageRun:
+def run_stage(
+    address: Address, listener: Listener | None = None, *, pull: bool = False
+) -> StageRun:
     """Bring one stage up to date. `listener` gets every line of the program's progress.
 
+    With `pull` what another clone pushed to the DVC remote counts as cached.
     Raises StageBusyError, or StageError; then the program's log stays in `data/runs`.
     """
     RUNS.mkdir(parents=True, exist_ok=True)
@@ -75,7 +78,7 @@ def run_stage(address: Address, listener: Listener | None = None) -> StageRun:
     target = graph.targets([address])[address]
     keep = False
     try:
-        command = ["--wait-for-lock", "repro", "--single-item", target]
+        command = ["--wait-for-lock", "repro", *["--pull"] * pull, "--single-item", target]
         code = _run(_DVC, command, run_dir, listener)
         log = (run_dir / "log.txt").read_text(encoding="utf-8", errors="replace")
         if code and _is_busy(log):
@@ -108,6 +111,28 @@ def add(path: Path) -> None:
         log = (run_dir / "log.txt").read_text(encoding="utf-8")
     if code:
         raise InputError(f"DVC cannot take {path}: {_last_error(log)}", f"run: dvc add {path}")
+
+
+def push(targets: Iterable[str]) -> None:
+    """Bring outputs, and the record of what made them, to the DVC remote.
+
+    A target is a `.dvc` file or a stage, `FOLDER/dvc.yaml:STAGE`.
+    """
+    _exchange("push", "--run-cache", *targets)
+
+
+def pull(targets: Iterable[str]) -> None:
+    """Get what these `.dvc` files name from the DVC remote."""
+    _exchange("pull", *targets)
+
+
+def _exchange(verb: str, *arguments: str) -> None:
+    with _scratch() as run_dir:
+        code = _run(_DVC, ["--wait-for-lock", verb, *arguments], run_dir)
+        log = (run_dir / "log.txt").read_text(encoding="utf-8", errors="replace")
+    if code:
+        problem = f"DVC cannot {verb}: {_last_error(log)}"
+        raise InputError(problem, "set a remote that all clones reach: dvc remote add -d NAME URL")
 
 
 @contextmanager

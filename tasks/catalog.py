@@ -132,11 +132,25 @@ class Catalog(BaseModel):
         return key
 
     def add_source(
-        self, raw: str, path: str, name: str, frames: Mapping[str, Any] | None = None
+        self,
+        raw: str,
+        path: str,
+        name: str,
+        frames: Mapping[str, Any] | None = None,
+        densepose: Mapping[str, Any] | None = None,
+        reformat: Mapping[str, Any] | None = None,
     ) -> str:
         """Register the raw input `raw`, whose bytes are at `path`; returns the source's key."""
-        source = Source(input=path, name=name, frames=checked("frames", dict(frames or {})))
-        key = _key(raw, {"frames": source.frames})
+        overrides = {
+            stage: checked(stage, dict(values or {}))
+            for stage, values in (
+                ("frames", frames),
+                ("densepose", densepose),
+                ("reformat", reformat),
+            )
+        }
+        source = Source(input=path, name=name, **overrides)
+        key = _key(raw, overrides)
         self.sources.setdefault(key, source)
         return key
 
@@ -238,6 +252,16 @@ class Catalog(BaseModel):
             if any(getattr(item, field) == key for field in fields.get(group, ()))
             or (truth and getattr(item, "truth", None) == truth)
         ]
+
+    def made_of(self, group: str, key: str) -> set[tuple[str, str]]:
+        """Everything, by group and key, that an item is made of, however indirectly."""
+        item = getattr(self, group)[key]
+        parts = {
+            (other, getattr(item, field))
+            for other, fields in _MADE_OF.get(group, {}).items()
+            for field in fields
+        }
+        return parts.union(*(self.made_of(*part) for part in parts))
 
     def remove(self, group: str, key: str) -> list[tuple[str, str]]:
         """Remove an item and what is made of it; returns all that went, (group, key) each."""

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from common.errors import InputError
 from common.files import file_hash, publish
 from dreampose_core.extract import extract_frames, photos_in
 from tasks import bridge
@@ -36,9 +37,11 @@ def probe(path: Path, *, max_frames: int = 0, **cut: float) -> None:
 
 
 def take_in(path: Path) -> tuple[str, str]:
-    """Copy a file or a folder of photos; returns its raw key and the path of the copy."""
-    photos = photos_in(path) if path.is_dir() else []
-    digest = (_joint_hash(photos) if photos else file_hash(path))[:8]
+    """Copy a file or a folder of photos; returns its raw key and the path of the copy.
+
+    Raises InputError where it changes meanwhile.
+    """
+    digest = _digest(path)
     RAW.mkdir(parents=True, exist_ok=True)
     with FileLock(RAW / ".lock"):
         known = [copy for copy in RAW.glob(f"*-{digest}/source*") if copy.suffix != ".dvc"]
@@ -47,24 +50,29 @@ def take_in(path: Path) -> tuple[str, str]:
         if not known:
             with publish(target.parent) as partial:
                 partial.mkdir()
-                _copy(path, photos, partial / target.name)
+                _copy(path, partial / target.name)
+                if _digest(partial / target.name) != digest:
+                    raise InputError(f"{path} changes while it is read", "wait until it is whole")
         if not target.with_name(target.name + ".dvc").exists():
             bridge.add(target)
     return target.parent.name, target.as_posix()
 
 
-def _copy(path: Path, photos: list[Path], target: Path) -> None:
-    if not photos:
+def _copy(path: Path, target: Path) -> None:
+    if not path.is_dir():
         shutil.copyfile(path, target)
         return
     target.mkdir()
-    for index, photo in enumerate(photos):
+    for index, photo in enumerate(photos_in(path)):
         shutil.copyfile(photo, target / f"{index:03d}{_suffix(photo)}")
 
 
-def _joint_hash(paths: list[Path]) -> str:
-    text = "".join(map(file_hash, paths))
-    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
+def _digest(path: Path) -> str:
+    """The first eight hex digits of a file's md5, or of one over a folder's photos in order."""
+    if not path.is_dir():
+        return file_hash(path)[:8]
+    text = "".join(map(file_hash, photos_in(path)))
+    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()[:8]
 
 
 def _suffix(path: Path) -> str:

@@ -6,7 +6,7 @@ Call a task directly, never by `.submit()`: a cancelled submission leaves its ch
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import cache
 from typing import Any
 from uuid import UUID
@@ -16,7 +16,7 @@ from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 
-from tasks import bridge, events, graph, lineage
+from tasks import bridge, device, events, graph, lineage
 from tasks.bridge import StageBusyError, StageRun, run_stage
 from tasks.graph import Address
 
@@ -29,8 +29,8 @@ def _is_busy(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
 
 
 @cache
-def step(stage: str) -> Task[[str], StageRun]:
-    """The task that brings a stage of an item up to date."""
+def step(stage: str) -> Task[..., StageRun]:
+    """The task that brings a stage of an item up to date; with `pull` others' work counts."""
 
     @task(
         name=stage,
@@ -40,11 +40,12 @@ def step(stage: str) -> Task[[str], StageRun]:
         retry_delay_seconds=_BUSY_SECONDS,
         retry_condition_fn=_is_busy,
     )
-    def run(item: str) -> StageRun:
+    def run(item: str, pull: bool = False) -> StageRun:
         address = Address(stage, item)
         events.tell(events.Started(address))
         try:
-            done = run_stage(address, _Reporter(address))
+            with device.turn(address, lambda reason: events.tell(events.Waiting(address, reason))):
+                done = run_stage(address, _Reporter(address), pull=pull)
         except StageBusyError as error:
             events.tell(events.Waiting(address, error.problem))
             raise
@@ -57,12 +58,21 @@ def step(stage: str) -> Task[[str], StageRun]:
 
 def bring_up_to_date(addresses: Sequence[Address]) -> list[StageRun]:
     """Run, one after the other, what DVC calls stale and what follows from it."""
-    needed = graph.needed(addresses, bridge.stale(addresses))
+    return run_needed(addresses, graph.needed(addresses, bridge.stale(addresses)))
+
+
+def run_needed(
+    addresses: Sequence[Address], needed: Collection[Address], *, pull: bool = False
+) -> list[StageRun]:
+    """Run, one after the other, those of the stages that are needed; the others are fresh.
+
+    With `pull` what another clone pushed to the DVC remote is taken from there.
+    """
     fresh = {a: StageRun(a, "unchanged", 0.0) for a in addresses if a not in needed}
     lineage.record(fresh.values())
     for run in fresh.values():
         events.tell(events.Finished(run))
-    return [fresh.get(address) or step(address.stage)(address.item) for address in addresses]
+    return [fresh.get(a) or step(a.stage)(a.item, pull=pull) for a in addresses]
 
 
 class _Reporter:

@@ -31,6 +31,12 @@ def guard() -> None:
     _guards.append(process)  # the pipe stays open as long as this process lives
 
 
+def end_children() -> None:
+    """Kill everything that was started since `guard()`."""
+    if MARK in os.environ:
+        _end_all(os.environ[MARK])
+
+
 _guards: list[subprocess.Popen[bytes]] = []
 
 

@@ -45,7 +45,7 @@ def test_presets_give_all_that_is_needed(preset, stage):
 
 @pytest.mark.parametrize("preset", workspace.presets())
 def test_presets_have_no_other_section(preset):
-    sections = {stage.settings for stage in STAGES.values()} | {"files"}
+    sections = {stage.settings for stage in STAGES.values()} | {"files", "inbox"}
     assert graph.read_yaml(workspace.preset_path(preset)).keys() == sections
 
 

@@ -1,0 +1,198 @@
+"""`serve`, `deploy` and `work`: server and schedule, two workers of which one is killed."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+import test_inbox
+from test_chain import at_work, wait_until
+from test_operating import free_port
+
+from common.errors import InputError
+from flows import server
+from tasks import bridge, catalog, graph, workspace
+from tasks.graph import Address
+from tasks.inbox import CLIPS, SUBJECTS
+
+
+@pytest.fixture
+def start(tmp_path) -> Iterator[Callable[..., subprocess.Popen]]:
+    """Starts the command in a workspace; what is left of it ends with the test."""
+    running = []
+
+    def start(place: Path, *arguments: object, **environment: str) -> subprocess.Popen:
+        command = [sys.executable, "-m", "flows", *map(str, arguments)]
+        with open(tmp_path / f"{place.name}-{arguments[0]}.log", "wb") as log:
+            given = {**os.environ, "TMPDIR": str(tmp_path), **environment}
+            process = subprocess.Popen(command, cwd=place, env=given, stdout=log, stderr=log)
+        running.append(process)
+        return process
+
+    yield start
+    for process in running:
+        process.kill()
+        process.wait()
+
+
+def create(place: Path, **parameters: object) -> Path:
+    """A workspace of the small preset that takes an inbox as it is."""
+    workspace.create(place, "tiny")
+    test_inbox.set_parameters(place, settle=0, **parameters)
+    for folder in (SUBJECTS, CLIPS):
+        (place / folder).mkdir(parents=True)
+    return place
+
+
+def listening(port: int) -> set[str]:
+    """The addresses, in hex, at which somebody on this machine listens to a port."""
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    rows += [line.split() for line in Path("/proc/net/tcp6").read_text().splitlines()[1:]]
+    return {
+        row[1].split(":")[0] for row in rows if row[3] == "0A" and row[1].endswith(f"{port:04X}")
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [signal.SIGTERM, signal.SIGKILL])
+def test_the_service_works_on_schedule_and_ends_whole(tmp_path, start, kind):
+    place, port = create(tmp_path / "served", cron='"* * * * *" #'), free_port()
+    process = start(place, "serve", "--port", port)
+    runs = place / "data/inbox/runs"
+    wait_until(lambda: runs.exists() or process.poll() is not None, 900)
+    assert json.loads(next(runs.iterdir()).read_text())["items"] == []
+    assert listening(port) == {"0100007F"}
+    assert start(place, "serve", "--port", free_port()).wait() == 2
+    process.send_signal(kind)
+    assert process.wait() != 0
+    wait_until(lambda: not at_work(place), 5)
+    assert listening(port) == set()
+
+
+def test_a_taken_port_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with server.socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        with pytest.raises(InputError, match="--port"), server.running(other.getsockname()[1]):
+            pytest.fail("it started")
+
+
+def test_without_a_server_nothing_is_shared(monkeypatch):
+    monkeypatch.setenv("PREFECT_API_URL", f"http://127.0.0.1:{free_port()}/api")
+    with pytest.raises(InputError, match="no server answers"):
+        server.require()
+    monkeypatch.delenv("PREFECT_API_URL")
+    with pytest.raises(InputError, match="no server answers"):
+        server.require()
+
+
+WRITE = """
+stages:
+  write:
+    foreach: ${words}
+    do: {cmd: "date +%N > ${key}.txt", deps: ["${item}"], outs: ["${key}.txt"]}
+"""
+
+
+def set_remote(place: Path, store: Path) -> None:
+    """Give a workspace a folder as its DVC remote."""
+    with open(place / ".dvc/config.local", "a") as config:
+        config.write(f"    remote = store\n['remote \"store\"']\n    url = {store}\n")
+
+
+@contextmanager
+def inside(folder: Path) -> Iterator[None]:
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)
+
+
+def test_what_one_clone_made_another_takes_from_the_remote(toy, tmp_path_factory):
+    """Of a command that makes other bytes every time: so nothing was run again."""
+    here, there = toy(WRITE, {"words": {"a": "word.txt"}}), tmp_path_factory.mktemp("clones") / "b"
+    (here / "word.txt").write_text("word\n")
+    set_remote(here, there.with_name("store"))
+    shutil.copytree(here, there, symlinks=True)
+    address = Address("write", "a")
+    assert bridge.run_stage(address).outcome == "ran"
+    bridge.push(graph.targets([address]).values())
+    with inside(there):
+        assert bridge.run_stage(address, pull=True).outcome == "restored"
+    assert (there / "a.txt").read_bytes() == (here / "a.txt").read_bytes()
+    lock = "data/items/words/a/dvc.lock"
+    assert (there / lock).read_bytes() == (here / lock).read_bytes()
+
+
+def test_without_a_remote_nothing_is_pushed(toy):
+    toy(WRITE, {"words": {"a": "word.txt"}})
+    Path("word.txt").write_text("word\n")
+    bridge.run_stage(Address("write", "a"))
+    with pytest.raises(InputError, match="dvc remote add"):
+        bridge.push(graph.targets([Address("write", "a")]).values())
+
+
+def test_an_item_is_made_of_all_that_it_needs(tmp_path, monkeypatch):
+    (tmp_path / "dvc.yaml").symlink_to(workspace.HOME / "dvc.yaml")
+    monkeypatch.chdir(tmp_path)
+    with catalog.edit() as items:
+        anna = items.add_source("anna-1", "data/raw/anna-1/source.png", "a")
+        walk = items.add_source("walk-2", "data/raw/walk-2/source.mp4", "w")
+        subject = items.add_subject(anna)
+        render = items.add_render(subject, walk)
+    assert items.made_of("renders", render) == {
+        *(("sources", anna), ("sources", walk), ("subjects", subject)),
+        *(("bases", "default"), ("motions", f"{anna}--{walk}")),
+    }
+    assert items.made_of("sources", anna) == set()
+
+
+@pytest.mark.slow
+def test_two_workers_share_and_one_is_killed(tmp_path, start):
+    """Two clips; the worker that has the first in hand is killed, the other does both."""
+    store, port = tmp_path / "store", free_port()
+    url = f"http://127.0.0.1:{port}/api"
+    alone = create(tmp_path / "alone")
+    places = [create(tmp_path / name, pool="workers #") for name in ("coordinator", "one", "two")]
+    for place in places:
+        set_remote(place, store)
+    for name, frames in (("walk", 2), ("dance", 3)):
+        for place in (alone, places[0]):
+            shutil.copyfile(workspace.HOME / "examples/driving.mp4", place / CLIPS / f"{name}.mp4")
+            (place / CLIPS / f"{name}.yaml").write_text(f"frames: {{max_frames: {frames}}}\n")
+    coordinator, *clones = places
+    start(coordinator, "serve", "--port", port)
+    wait_until(lambda: "UI:" in (tmp_path / "coordinator-serve.log").read_text(), 900)
+    assert start(coordinator, "deploy", "workers", PREFECT_API_URL=url).wait() == 0
+    workers = [start(place, "work", "workers", PREFECT_API_URL=url) for place in clones]
+    run = start(coordinator, "reprocess", PREFECT_API_URL=url)
+
+    def busy() -> list[int]:
+        return [i for i in (0, 1) if any(clones[i].glob("data/runs/densepose-*/log.txt"))]
+
+    wait_until(lambda: bool(busy()) or run.poll() is not None, 900)
+    killed = busy()[0]
+    workers[killed].kill()
+    assert run.wait() == 0
+    assert workers[1 - killed].poll() is None
+    assert not at_work(clones[killed])
+
+    assert start(alone, "reprocess").wait() == 0
+    locks = sorted((alone / "data/items").glob("sources/*/dvc.lock"))
+    assert len(locks) == 2
+    for lock in locks:
+        ours = coordinator / lock.relative_to(alone)
+        assert graph.read_yaml(ours)["stages"] == graph.read_yaml(lock)["stages"]
+    for path in (alone / "data/poses").rglob("*.png"):
+        assert (coordinator / path.relative_to(alone)).read_bytes() == path.read_bytes()
+    with suppress(FileNotFoundError):
+        assert not list((coordinator / "data/runs").iterdir())
