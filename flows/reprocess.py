@@ -73,6 +73,7 @@ def _share(plan: Plan) -> None:
     if common:
         run_needed(common, plan.needed)
         bridge.push(graph.targets(common).values())
+        plan.needed -= set(common)
     entries = [unit for unit in plan.units if unit.entry]
     for units in (entries, [unit for unit in plan.units if not unit.entry]):
         hindered = [line for unit in units if (line := plan.hindered(unit))]
