@@ -221,7 +221,7 @@ def _error(address: Address, log: str, run_dir: Path) -> StageError:
 
 
 def _is_busy(log: str) -> bool:
-    return "is busy, it is being blocked by" in log
+    return "is busy, it is being blocked by" in log or "Unable to acquire lock" in log
 
 
 def _last_error(log: str) -> str:

@@ -31,7 +31,7 @@ from common.errors import InputError
 from common.files import write_text
 from tasks import graph
 from tasks.arguments import Overrides, checked
-from tasks.graph import read_yaml
+from tasks.reading import read_yaml
 
 CATALOG = Path("data/catalog.yaml")
 NOTHING = "presets/nothing"
@@ -300,12 +300,12 @@ def load() -> Catalog:
         return Catalog()
     try:
         return Catalog.model_validate(read_yaml(CATALOG) or {})
-    except yaml.YAMLError as error:
-        where, reason = "", str(error).replace("\n", " ")
     except ValidationError as error:
         first = error.errors()[0]
-        where, reason = f" at {' → '.join(map(str, first['loc']))}", first["msg"]
-    raise InputError(f"{CATALOG} is damaged{where}: {reason}", "correct it or restore an older one")
+        raise InputError(
+            f"{CATALOG} is damaged at {' → '.join(map(str, first['loc']))}: {first['msg']}",
+            "correct it or restore an older one",
+        ) from None
 
 
 def text(catalog: Catalog) -> str:

@@ -12,12 +12,14 @@ import json
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 import yaml
 
+from common.errors import InputError
 from common.files import write_text
+from tasks.reading import read_yaml
 
 GRAPH, ITEMS = Path("dvc.yaml"), Path("data/items")
 _UP = "../../../.."
@@ -61,12 +63,6 @@ class Stage:
     fixed: frozenset[str]
     settings: str
     deps: tuple[str, ...]
-
-
-def read_yaml(path: Path) -> Any:
-    """A YAML file's content, by the fast reader."""
-    with open(path, encoding="utf-8") as stream:
-        return yaml.load(stream, yaml.CSafeLoader)
 
 
 def stages() -> dict[str, Stage]:
@@ -144,10 +140,32 @@ def locked(addresses: Iterable[Address]) -> dict[Address, dict[str, Any]]:
     for address, target in targets(addresses).items():
         lock = target.rpartition("/")[0] + "/dvc.lock"
         if lock not in entries:
-            entries[lock] = read_yaml(Path(lock))["stages"] if Path(lock).exists() else {}
+            entries[lock] = read_lock(Path(lock))
         if address.stage in entries[lock]:
             found[address] = entries[lock][address.stage]
     return found
+
+
+def read_lock(path: Path) -> dict[str, dict[str, Any]]:
+    """What a lock file holds by stage: nothing where it is missing, damaged or not DVC's work.
+
+    A killed DVC leaves half a file, and hands may have edited it: no out may lie elsewhere.
+    """
+    try:
+        return {
+            stage: {"deps": [], **entry}
+            for stage, entry in read_yaml(path)["stages"].items()
+            if all(is_inside(out["path"]) for out in entry["outs"])
+            and all(isinstance(dep["path"], str) for dep in entry.get("deps", []))
+        }
+    except (InputError, FileNotFoundError, AttributeError, KeyError, TypeError):
+        return {}
+
+
+def is_inside(path: str) -> bool:
+    """Whether a recorded path stays in the workspace by its words."""
+    parts = PurePosixPath(path)
+    return not parts.is_absolute() and ".." not in parts.parts
 
 
 def needed(addresses: Sequence[Address], stale: Collection[Address]) -> set[Address]:

@@ -22,6 +22,7 @@ from common.files import file_hash, publish
 from dreampose_core.extract import extract_frames, photos_in
 from tasks import bridge
 from tasks.catalog import slug
+from tasks.reading import read_yaml
 
 RAW = Path("data/raw")
 
@@ -53,9 +54,17 @@ def take_in(path: Path) -> tuple[str, str]:
                 _copy(path, partial / target.name)
                 if _digest(partial / target.name) != digest:
                     raise InputError(f"{path} changes while it is read", "wait until it is whole")
-        if not target.with_name(target.name + ".dvc").exists():
+        if not _is_in_care(target.with_name(target.name + ".dvc")):
             bridge.add(target)
     return target.parent.name, target.as_posix()
+
+
+def _is_in_care(listing: Path) -> bool:
+    """Whether DVC has written the whole of this `.dvc` file."""
+    try:
+        return "outs" in read_yaml(listing)
+    except (FileNotFoundError, InputError, TypeError):
+        return False
 
 
 def _copy(path: Path, target: Path) -> None:
