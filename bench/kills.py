@@ -1,6 +1,6 @@
 """Kills at random moments through whole runs of the `tiny` preset: `python bench/kills.py`.
 
-The flow, dvc or the stage's program gets SIGKILL, up to a third of an undisturbed run's time after
+The flow, dvc or the stage's program gets SIGKILL, up to a sixth of an undisturbed run's time after
 the command was given; the same command is given again, and so on until it comes to its end. Its
 video and everything that DVC recorded have to equal an undisturbed run's. Then a fresh workspace is
 taken, until so many kills have been survived.
@@ -75,7 +75,7 @@ class Trials:
     def _kill(self, place: Path, process: subprocess.Popen[bytes]) -> str | None:
         """Kill one of the run's processes at a random moment; None where it ended before."""
         victim = self.chance.choice(list(VICTIMS))
-        moment = time.monotonic() + self.chance.uniform(0, self.span / 3)
+        moment = time.monotonic() + self.chance.uniform(0, self.span / 6)
         while process.poll() is None:
             if time.monotonic() >= moment:
                 for pid, line in at_work(place).items():

@@ -33,6 +33,8 @@ _REMEDIES = {
     errno.ENAMETOOLONG: "give a shorter name",
     errno.ENOTDIR: "a file is where a folder should be: give another path",
     errno.EEXIST: "a file is where a folder should be: give another path",
+    errno.EISDIR: "a folder is where a file should be: give another path",
+    errno.ELOOP: "its links lead in a circle: give another path",
 }
 
 

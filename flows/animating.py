@@ -19,7 +19,7 @@ from flows import order, report, server
 from flows.place import InWorkspace, copy, writable
 from flows.report import console
 from flows.reporting import page_of
-from tasks import bridge, catalog, device, inputs, lineage, watchdog
+from tasks import bridge, catalog, device, inputs, lineage, parameters, watchdog
 from tasks.again import AS_FILMED, NO_TRAINING
 from tasks.bridge import StageRun
 from tasks.catalog import Catalog
@@ -76,11 +76,13 @@ class Animate(InWorkspace):
         sheet = writable(self.sheet, ".png") if self.sheet else None
         page = writable(self.report, ".html") if self.report else None
         Sampling(**self._sampling())
+        self.enter()
+        parameters.load()
+        limits = parameters.limits()
         for name, path in files.items():
             if name != "subject" and path.is_dir():
                 raise InputError(f"{path} is a folder", "give one clip")
-            inputs.probe(path, **({} if name == "subject" else self._cut()))
-        self.enter()
+            inputs.probe(path, limits, **({} if name == "subject" else self._cut()))
         items, render = self._register(files)
         addresses = order.animate(items, render)
         runs = _bring_up_to_date(addresses, render)

@@ -45,7 +45,8 @@ class Init:
 
     def run(self) -> None:
         workspace.create(self.folder, self.preset)
-        console.print(f"{self.folder} is a workspace. Next: cd {self.folder}, dreampose animate …")
+        said = f"{self.folder} is a workspace. Next: cd {self.folder}, dreampose animate …"
+        console.print(said, markup=False)
 
 
 @dataclass(frozen=True)

@@ -130,7 +130,7 @@ def _branch(node: Node, names: dict[str, str], commands: bool) -> Tree:
 
 
 def _title(node: Node, names: dict[str, str]) -> str:
-    title = f"{node.path} [dim]{node.md5[:8]}[/]"
+    title = f"{escape(node.path)} [dim]{node.md5[:8]}[/]"
     if node.record is None:
         return f"{title} [bold]{escape(names[node.path])}" if node.path in names else title
     return f"{title} ← {node.record['stage'].split('@')[0]}{' (as above)' if node.again else ''}"
@@ -163,7 +163,7 @@ def items_table(items: Catalog) -> Table:
 
 
 def _overrides(values: Overrides) -> str:
-    return "".join(f", {key} {value}" for key, value in values.items())
+    return escape("".join(f", {key} {value}" for key, value in values.items()))
 
 
 def status_table(stale: dict[Address, list[str]], total: int) -> Group | str:

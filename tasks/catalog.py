@@ -227,6 +227,16 @@ class Catalog(BaseModel):
         self.renders[key] = render
         return key
 
+    def check(self) -> None:
+        """Raises InputError at overrides that no stage takes: hands may have edited the file."""
+        stages = graph.stages()
+        for group in type(self).model_fields:
+            own = [stage for stage in stages.values() if stage.group == group]
+            for item in getattr(self, group).values():
+                for stage in own:
+                    if given := getattr(item, stage.settings):
+                        checked(stage.name, given)
+
     def find(self, name: str) -> tuple[str, str]:
         """Group and key of the item `KEY` or `KIND/KEY`. Raises InputError unless one fits."""
         kind, _, key = name.rpartition("/")
@@ -299,7 +309,9 @@ def load() -> Catalog:
     if not CATALOG.exists():
         return Catalog()
     try:
-        return Catalog.model_validate(read_yaml(CATALOG) or {})
+        catalog = Catalog.model_validate(read_yaml(CATALOG) or {})
+        catalog.check()
+        return catalog
     except ValidationError as error:
         first = error.errors()[0]
         raise InputError(

@@ -12,6 +12,7 @@ import json
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
@@ -71,7 +72,12 @@ def stages() -> dict[str, Stage]:
 
 
 def _definitions() -> dict[str, dict[str, Any]]:
-    return read_yaml(GRAPH)["stages"]
+    return _read_definitions(GRAPH.absolute(), GRAPH.stat().st_mtime_ns)
+
+
+@cache
+def _read_definitions(path: Path, _changed: int) -> dict[str, dict[str, Any]]:
+    return read_yaml(path)["stages"]
 
 
 def _stage(name: str, entry: dict[str, Any]) -> Stage:
@@ -155,17 +161,25 @@ def read_lock(path: Path) -> dict[str, dict[str, Any]]:
         return {
             stage: {"deps": [], **entry}
             for stage, entry in read_yaml(path)["stages"].items()
-            if all(is_inside(out["path"]) for out in entry["outs"])
+            if all(inside(out["path"]) for out in entry["outs"])
             and all(isinstance(dep["path"], str) for dep in entry.get("deps", []))
         }
-    except (InputError, FileNotFoundError, AttributeError, KeyError, TypeError):
+    except (InputError, FileNotFoundError, AttributeError, KeyError, TypeError, ValueError):
         return {}
 
 
-def is_inside(path: str) -> bool:
-    """Whether a recorded path stays in the workspace by its words."""
-    parts = PurePosixPath(path)
-    return not parts.is_absolute() and ".." not in parts.parts
+def inside(path: str) -> str:
+    """The path. Raises ValueError where its words lead out of the workspace."""
+    if PurePosixPath(inside_or_absolute(path)).is_absolute():
+        raise ValueError(f"{path[:80]!r} leads out of the workspace")
+    return path
+
+
+def inside_or_absolute(path: str) -> str:
+    """The path. Raises ValueError where it goes up: weights may lie anywhere, but plainly."""
+    if ".." in PurePosixPath(path).parts:
+        raise ValueError(f"{path[:80]!r} goes up")
+    return path
 
 
 def needed(addresses: Sequence[Address], stale: Collection[Address]) -> set[Address]:

@@ -19,6 +19,7 @@ from filelock import FileLock
 
 from common.errors import InputError
 from common.files import file_hash, publish
+from common.settings import Limits
 from dreampose_core.extract import extract_frames, photos_in
 from tasks import bridge
 from tasks.catalog import slug
@@ -27,14 +28,15 @@ from tasks.reading import read_yaml
 RAW = Path("data/raw")
 
 
-def probe(path: Path, *, max_frames: int = 0, **cut: float) -> None:
+def probe(path: Path, limits: Limits, *, max_frames: int = 0, **cut: float) -> None:
     """Raises InputError where a folder of photos or a file's first picture cannot be used.
 
-    `max_frames` and `cut` (fps, start, end) are how the file will be cut.
+    What is over the limits is refused before anything is decoded. `max_frames` and `cut` (fps,
+    start, end) are how the file will be cut.
     """
     count = 0 if path.is_dir() else min(max_frames, 1) or 1
     with tempfile.TemporaryDirectory() as scratch, redirect_stderr(io.StringIO()):
-        extract_frames(path, Path(scratch, "frames"), max_frames=count, **cut)
+        extract_frames(path, Path(scratch, "frames"), max_frames=count, **cut, limits=limits)
 
 
 def take_in(path: Path) -> tuple[str, str]:

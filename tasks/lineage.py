@@ -18,17 +18,57 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, ValidationError
 
 from common.errors import InputError
 from common.files import file_hash, write_json
 from tasks import graph
 from tasks.bridge import StageRun
 from tasks.catalog import NOTHING
+from tasks.graph import inside, inside_or_absolute
 from tasks.workspace import HOME, ROOMS
 
 RECORDS, CACHE = Path("data/lineage"), Path(".dvc/cache/files/md5")
 Record = dict[str, Any]
+
+
+Hash = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}(\.dir)?$")]
+Inside = Annotated[str, AfterValidator(inside)]
+
+
+class _Read(BaseModel):
+    model_config = ConfigDict(extra="allow")
+    path: Annotated[str, AfterValidator(inside_or_absolute)]
+    md5: Hash
+
+
+class _Made(_Read):
+    path: Inside
+
+
+class _Lock(BaseModel):
+    model_config = ConfigDict(extra="allow")
+    cmd: str
+    deps: list[_Read] = []
+    outs: list[_Made]
+
+
+class _Code(BaseModel):
+    commit: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{40,64}$")]
+    dirty: bool
+
+
+class _Record(BaseModel):
+    """The form of a record, and that it leads nowhere: `reproduce` does what it says."""
+
+    stage: Annotated[str, StringConstraints(pattern=r"^[\w-]+@[a-z0-9-]+$")]
+    lock: _Lock
+    files: dict[Inside, dict[Inside, Hash]]
+    code: _Code | None
+    environment: dict[str, str | int | None] | None
+    seconds: float | None
 
 
 @dataclass
@@ -155,8 +195,12 @@ def _texts() -> list[str]:
 
 
 def _makers(md5: str, texts: list[str]) -> list[Record]:
-    """The records of the stages that made these bytes."""
-    found = (json.loads(text) for text in texts if md5 in text)
+    """The records of the stages that made these bytes; a damaged one counts as none."""
+    found = []
+    for text in texts:
+        if md5 in text:
+            with suppress(ValidationError):
+                found.append(_Record.model_validate_json(text).model_dump())
     return [record for record in found if _made(record, md5)]
 
 
