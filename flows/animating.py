@@ -14,6 +14,7 @@ from rich.markup import escape
 from tyro.conf import Positional, arg
 
 from common.errors import InputError
+from common.program import printable
 from common.settings import Sampling
 from flows import order, report, server
 from flows.place import InWorkspace, copy, writable
@@ -130,7 +131,7 @@ class Animate(InWorkspace):
         if all(run.outcome == "unchanged" for run in runs):
             console.print("Nothing had to be done: everything was up to date.")
         console.print(report.lineage_tree(lineage.tree(made[0]), items, commands=False))
-        console.print(" and ".join(f"[bold]{escape(str(file))}[/]" for file in made))
+        console.print(" and ".join(f"[bold]{escape(printable(str(file)))}[/]" for file in made))
         console.print(f"{seconds:.1f} s in all")
 
 

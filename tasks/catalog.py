@@ -29,6 +29,7 @@ from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 
 from common.errors import InputError
 from common.files import write_text
+from common.program import printable
 from tasks import graph
 from tasks.arguments import Overrides, checked
 from tasks.reading import read_yaml
@@ -149,7 +150,7 @@ class Catalog(BaseModel):
                 ("reformat", reformat),
             )
         }
-        source = Source(input=path, name=name, **overrides)
+        source = Source(input=path, name=printable(name), **overrides)
         key = _key(raw, overrides)
         self.sources.setdefault(key, source)
         return key

@@ -101,7 +101,10 @@ def record(runs: Iterable[StageRun]) -> None:
 
 
 def _recorded(path: Path) -> Record | None:
-    return json.loads(path.read_text(encoding="utf-8"))["lock"] if path.exists() else None
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))["lock"]
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _record(run: StageRun, entry: Record) -> Record:
@@ -191,7 +194,7 @@ def _version(package: str) -> str | None:
 def _texts() -> list[str]:
     """Every record's text, newest last."""
     paths = sorted(RECORDS.glob("*.json"), key=lambda path: path.stat().st_mtime)
-    return [path.read_text(encoding="utf-8") for path in paths]
+    return [path.read_text(encoding="utf-8", errors="replace") for path in paths]
 
 
 def _makers(md5: str, texts: list[str]) -> list[Record]:
