@@ -144,10 +144,10 @@ def _moving_pictures(container: av.container.InputContainer, name: str) -> av.Vi
         for stream in container.streams.video
         if not stream.disposition & Disposition.attached_pic
     ]
-    if not streams or streams[0].name in _TEXT_ART:
-        raise InputError(f"{name} has no pictures in it", "give a clip with a video stream")
-    if streams[0].codec_context is None:
+    if streams and streams[0].codec_context is None:
         raise InputError(f"{name} has an unknown video codec", "convert it to H.264 first")
+    if not streams or streams[0].codec_context.name in _TEXT_ART:
+        raise InputError(f"{name} has no pictures in it", "give a clip with a video stream")
     return streams[0]
 
 
