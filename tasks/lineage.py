@@ -8,7 +8,6 @@ dependencies and on to whatever made those; no git commit is needed.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import platform
@@ -26,11 +25,12 @@ from common.errors import InputError
 from common.files import file_hash, write_json
 from tasks import graph
 from tasks.bridge import StageRun
+from tasks.cache import content_hash, folder_files
 from tasks.catalog import NOTHING
 from tasks.graph import inside, inside_or_absolute
 from tasks.workspace import HOME, ROOMS
 
-RECORDS, CACHE = Path("data/lineage"), Path(".dvc/cache/files/md5")
+RECORDS = Path("data/lineage")
 Record = dict[str, Any]
 
 
@@ -121,24 +121,6 @@ def _record(run: StageRun, entry: Record) -> Record:
         "environment": _environment() if here else None,
         "seconds": round(run.seconds, 2) if here else None,
     }
-
-
-def folder_files(folder: Path, md5: str = "") -> dict[str, str]:
-    """The md5 of every file of a folder, from DVC's cache where it holds the folder's list."""
-    listing = CACHE / md5[:2] / md5[2:]
-    if md5 and listing.is_file():
-        return {entry["relpath"]: entry["md5"] for entry in json.loads(listing.read_text())}
-    paths = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {path.relative_to(folder).as_posix(): file_hash(path) for path in paths}
-
-
-def content_hash(path: Path) -> str:
-    """A file's md5, or a folder's hash as DVC computes it."""
-    if not path.is_dir():
-        return file_hash(path)
-    files = sorted(folder_files(path).items())
-    listing = json.dumps([{"md5": md5, "relpath": name} for name, md5 in files], sort_keys=True)
-    return hashlib.md5(listing.encode(), usedforsecurity=False).hexdigest() + ".dir"
 
 
 def _code() -> dict[str, Any] | None:

@@ -23,7 +23,8 @@ from pathlib import Path
 from common.errors import InputError
 from common.files import file_hash, remove
 from tasks import lineage
-from tasks.lineage import CACHE, Node, Record, content_hash
+from tasks.cache import cached, content_hash, folder_files
+from tasks.lineage import Node, Record
 from tasks.workspace import ROOMS
 
 FOLDER = Path("data/reproduced")
@@ -118,16 +119,16 @@ def _place_input(path: str, md5: str, place: Path) -> None:
         remove(there)
         shutil.copytree(here, there) if here.is_dir() else shutil.copyfile(here, there)
         return
-    members = lineage.folder_files(here, md5) if md5.endswith(".dir") else {"": md5}
+    members = folder_files(here, md5) if md5.endswith(".dir") else {"": md5}
     for name, member in members.items():
-        cached = CACHE / member[:2] / member[2:]
-        if not cached.is_file():
+        kept = cached(member)
+        if not kept.is_file():
             raise InputError(
                 f"{path} is no longer as it was ({md5[:8]}) and not in DVC's cache",
                 f"bring the old one back, perhaps with: dvc pull {path}",
             )
         (there / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(cached, there / name)
+        shutil.copyfile(kept, there / name)
 
 
 def _run(record: Record, place: Path) -> None:

@@ -16,6 +16,11 @@ from typing import Any
 
 from tasks import graph, workspace
 
+STAGES = set(graph.stages())
+SECRETS = {
+    name: f"secret-{name.lower()}-4711"
+    for name in ("HF_TOKEN", "AWS_SECRET_ACCESS_KEY", "PREFECT_API_KEY", "GITHUB_TOKEN")
+}
 PHOTO, CLIP, TRUTH = "Anna's photo.png", "My walk (1).mp4", "truth.mp4"
 
 
@@ -52,7 +57,7 @@ def animate(place: Path, files: Path, out: str, *options: str) -> tuple[str, set
     """Run the command in a workspace; returns its text and the stages that ran."""
     text = python("-m", "flows", *command(files, out, *options), cwd=place)
     rows = re.findall(r"^([a-z-]+) +[a-z0-9-]+ +(ran|unchanged|restored) +[\d.]+$", text, re.M)
-    assert {stage for stage, _ in rows} == set(graph.stages())
+    assert {stage for stage, _ in rows} == STAGES
     return text, {stage for stage, outcome in rows if outcome == "ran"}
 
 

@@ -304,3 +304,12 @@ def test_no_file_is_read_as_code():
         if name.startswith("yaml.") and name.endswith("load"):
             assert ast.unparse(call.args[1]) == "yaml.CSafeLoader", path
     assert loads >= 2
+
+
+@pytest.mark.slow
+def test_no_secret_is_written_down(undisturbed, files):
+    """Records, logs, locks, the server's database, the video: none holds what the run knew."""
+    written = [path for root in (undisturbed, files) for path in root.rglob("*") if path.is_file()]
+    assert any(path.suffix == ".db" for path in written)
+    for path in written:
+        assert b"-4711" not in path.read_bytes(), path
