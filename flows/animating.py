@@ -20,7 +20,7 @@ from flows import order, report, server
 from flows.place import InWorkspace, copy, writable
 from flows.report import console
 from flows.reporting import page_of
-from tasks import bridge, catalog, device, inputs, lineage, parameters, watchdog
+from tasks import bridge, catalog, commits, device, inputs, lineage, parameters, watchdog
 from tasks.again import AS_FILMED, NO_TRAINING
 from tasks.bridge import StageRun
 from tasks.catalog import Catalog
@@ -63,6 +63,8 @@ class Animate(InWorkspace):
     """take at most so many frames of CLIP"""
     audio: bool = False
     """keep the sound of CLIP"""
+    commit: bool = False
+    """commit the catalog and the locks to git afterwards"""
     truth: Annotated[Path | None, arg(metavar="CLIP", help_behavior_hint="")] = None
     """clip of the true answer, to measure against"""
     sheet: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")] = None
@@ -87,6 +89,8 @@ class Animate(InWorkspace):
         items, render = self._register(files)
         addresses = order.animate(items, render)
         runs = _bring_up_to_date(addresses, render)
+        if self.commit:
+            commits.commit(f"animate {render}")
         copy(Path(f"data/videos/{render}.mp4"), out)
         if sheet:
             copy(Path(f"data/reports/{render}/contact.png"), sheet)

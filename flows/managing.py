@@ -81,6 +81,21 @@ class Remove(InWorkspace):
 
 
 @dataclass(frozen=True)
+class Gc(InWorkspace):
+    """Show what no item, commit or tag needs; with --yes remove it."""
+
+    yes: bool = False
+    """remove it"""
+
+    def run(self) -> None:
+        from tasks import garbage
+
+        self.enter()
+        found = garbage.clear() if self.yes else garbage.find()
+        console.print(report.garbage_table(found, removed=self.yes))
+
+
+@dataclass(frozen=True)
 class Doctor(InWorkspace):
     """What is installed, which device, backends and weights there are, and what to do about it."""
 

@@ -21,6 +21,7 @@ from tasks.arguments import Overrides
 from tasks.bridge import StageRun
 from tasks.catalog import NOTHING, Catalog
 from tasks.doctor import Finding
+from tasks.garbage import Waste
 from tasks.graph import Address
 from tasks.lineage import Node, Record
 from tasks.reproduce import Reproduced
@@ -220,6 +221,17 @@ def say_reproduced(outputs: Iterable[Reproduced]) -> None:
             "compare the environment: dreampose lineage shows the recorded one",
         )
     console.print("Everything was made again, bit for bit.")
+
+
+def garbage_table(found: Sequence[Waste], *, removed: bool) -> Group | str:
+    """What nothing needs, by kind, and what to do about it."""
+    if not found:
+        return "Everything here is needed."
+    table = Table("what nothing needs", "number", "MiB", "for example", box=None, pad_edge=False)
+    for waste in found:
+        size = f"{waste.size / 2**20:.1f}"
+        table.add_row(waste.kind, str(len(waste.paths)), size, escape(str(waste.paths[0])))
+    return Group(table, "All of it was removed." if removed else "Next: dreampose gc --yes")
 
 
 def doctor_table(findings: Iterable[Finding]) -> Table:

@@ -326,11 +326,16 @@ def text(catalog: Catalog) -> str:
     return _HEAD + yaml.safe_dump(catalog.model_dump(), sort_keys=False)
 
 
+def locked() -> FileLock:
+    """The lock that writers of the catalog hold."""
+    CATALOG.parent.mkdir(exist_ok=True)
+    return FileLock(CATALOG.with_name(".catalog.lock"))
+
+
 @contextmanager
 def edit() -> Iterator[Catalog]:
     """Yield the catalog to add items to; it is written when the block ends without an error."""
-    CATALOG.parent.mkdir(exist_ok=True)
-    with FileLock(CATALOG.with_name(".catalog.lock")):
+    with locked():
         catalog = load()
         before = catalog.model_dump()
         yield catalog

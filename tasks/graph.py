@@ -53,7 +53,7 @@ class Address(NamedTuple):
 class Stage:
     """A stage of `dvc.yaml`: the catalog group it runs over, its program, what its command fixes.
 
-    `command` and `deps` are as written, templates included.
+    `command`, `deps` and `outs` (metrics too) are as written, templates included.
     """
 
     name: str
@@ -64,6 +64,7 @@ class Stage:
     fixed: frozenset[str]
     settings: str
     deps: tuple[str, ...]
+    outs: tuple[str, ...]
 
 
 def stages() -> dict[str, Stage]:
@@ -93,6 +94,7 @@ def _stage(name: str, entry: dict[str, Any]) -> Stage:
         fixed=frozenset(flag.replace("-", "_") for flag in re.findall(r"--([\w-]+)", command)),
         settings=settings,
         deps=tuple(entry["do"]["deps"]),
+        outs=(*entry["do"]["outs"], *entry["do"].get("metrics", [])),
     )
 
 
