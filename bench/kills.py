@@ -1,9 +1,9 @@
 """Kills at random moments through whole runs of the `tiny` preset: `python bench/kills.py`.
 
-The flow, dvc or the stage's program gets SIGKILL, up to a sixth of an undisturbed run's time after
-the command was given; the same command is given again, and so on until it comes to its end. Its
-video and everything that DVC recorded have to equal an undisturbed run's. Then a fresh workspace is
-taken, until so many kills have been survived.
+The flow, dvc or the stage's program gets SIGKILL at a random moment of one of the next stages to
+run; the same command is given again, and so on until it comes to its end. Its video and everything
+that DVC recorded have to equal an undisturbed run's. Then a fresh workspace is taken, until so many
+kills have been survived.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ from chain import animate, at_work, make_files, recorded, start, wait_until
 
 VICTIMS = {"flow": " -m flows ", "dvc": "from dvc.cli", "stage": "python -m d"}
 """What is killed, and what its command line holds."""
+_BEGUN = "data/runs/*/log.txt"
+_STAGES_AHEAD = 4
 _CHILDREN_SECONDS, _END_SECONDS = 5, 120
 
 
@@ -61,6 +63,7 @@ class Trials:
             if victim is None:
                 break
             seen += Counter(["kills", victim])
+            print(victim, end=" ", flush=True)
             try:
                 wait_until(lambda: not at_work(place), _CHILDREN_SECONDS)
             except AssertionError:
@@ -73,19 +76,32 @@ class Trials:
         return seen
 
     def _kill(self, place: Path, process: subprocess.Popen[bytes]) -> str | None:
-        """Kill one of the run's processes at a random moment; None where it ended before."""
+        """Kill one of the run's processes at a random moment; None where it ended before.
+
+        The moment is up to twice a stage's time after one of the next stages has begun.
+        """
         victim = self.chance.choice(list(VICTIMS))
-        moment = time.monotonic() + self.chance.uniform(0, self.span / 6)
+        ahead = self.chance.randrange(_STAGES_AHEAD)
+        delay = self.chance.uniform(0, 2 * self.span / len(recorded(self.undisturbed)))
+        before = set(place.glob(_BEGUN))
+        begun, moment = set(before), float("inf")
         while process.poll() is None:
-            if time.monotonic() >= moment:
-                for pid, line in at_work(place).items():
-                    if VICTIMS[victim] in line:
-                        with suppress(ProcessLookupError):
-                            os.kill(pid, signal.SIGKILL)
-                            process.wait(_END_SECONDS)
-                            return victim
-            time.sleep(0.02)
+            begun |= set(place.glob(_BEGUN))
+            if moment == float("inf") and len(begun - before) > ahead:
+                moment = time.monotonic() + delay
+            if time.monotonic() >= moment and self._hit(place, victim):
+                process.wait(_END_SECONDS)
+                return victim
+            time.sleep(0.05)
         return None
+
+    def _hit(self, place: Path, victim: str) -> bool:
+        for pid, line in at_work(place).items():
+            if VICTIMS[victim] in line:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+                    return True
+        return False
 
     def _same(self, place: Path) -> bool:
         videos = [(self.files / name).read_bytes() for name in ("first.mp4", "killed.mp4")]

@@ -64,8 +64,8 @@ def take_in(path: Path) -> tuple[str, str]:
 def _is_in_care(listing: Path) -> bool:
     """Whether DVC has written the whole of this `.dvc` file."""
     try:
-        return "outs" in read_yaml(listing)
-    except (FileNotFoundError, InputError, TypeError):
+        return read_yaml(listing)["outs"][0]["path"] == listing.stem
+    except (FileNotFoundError, InputError, TypeError, KeyError, IndexError):
         return False
 
 
