@@ -40,7 +40,8 @@ def content_hash(path: Path) -> str:
 def drop_damaged(outs: Iterable[Mapping[str, str]]) -> bool:
     """Remove those of these recorded outs that are not what was recorded, and what of them in the
     cache is not what its name says; returns whether there was any."""
-    damaged = [out for out in outs if content_hash(Path(out["path"])) != out["md5"]]
+    there = [out for out in outs if Path(out["path"]).exists()]
+    damaged = [out for out in there if content_hash(Path(out["path"])) != out["md5"]]
     for out in damaged:
         path, md5 = Path(out["path"]), out["md5"]
         members = folder_files(path) if md5.endswith(".dir") else {"": md5}

@@ -25,6 +25,7 @@ from tasks.bridge import RUNS
 from tasks.cache import CACHE, cached, folder_files
 from tasks.catalog import Catalog
 from tasks.inputs import RAW
+from tasks.page import PAGES
 from tasks.reproduce import FOLDER as REPRODUCED
 
 _HASH = re.compile(rb"\bmd5: '?([0-9a-f]{32}(?:\.dir)?)")
@@ -50,6 +51,9 @@ def find() -> list[Waste]:
         "outputs of removed items": _outputs(items),
         "taken-in files of removed items": _raw(items),
         "stages of removed items": _folders(items),
+        "pages of removed renders": (
+            path for path in PAGES.glob("*.html") if path.stem not in {*items.renders, "index"}
+        ),
         "cached bytes": (path for path in CACHE.glob("??/*") if _md5(path) not in hashes),
         "remembered runs": (path for path in _RUN_CACHE.glob("??/*/*") if _hashes(path) - hashes),
         "lineage records": (

@@ -33,9 +33,7 @@ from densepose_prep.rcnn.weights import load as load_weights
 from dreampose_core.extract import extract_frames
 from dreampose_core.published import read_state
 from flows import report
-from tasks import bridge, catalog, graph, inputs, lineage, parameters, workspace
-from tasks.arguments import checked
-from tasks.reading import read_yaml
+from tasks import bridge, catalog, inbox, inputs, lineage, parameters, workspace
 
 SECONDS = 20
 LIMITS = Limits(most_megabytes=4, most_megapixels=4, most_seconds=60, most_frames=200)
@@ -209,11 +207,12 @@ def name_cases(place: Path) -> Iterator[tuple[str, Callable[[], object]]]:
 def yaml_cases(place: Path, chance: random.Random) -> Iterator[tuple[str, Callable[[], object]]]:
     items = catalog.text(catalog.load())
     settings = (place / "params.yaml").read_text()
-    overrides = "sample:\n  steps: 3\n  s1: 2.5\n  scheduler: ddim\nfinetune-unet:\n  steps: 4\n"
+    overrides = "sample:\n  steps: 3\n  s1: 2.5\n  scheduler: ddim\nfinetune_unet:\n  steps: 4\n"
+    entry = inbox.Entry("subjects", Path("anna"), Path("item.yaml"), "")
     chances = [
         (items, catalog.CATALOG, catalog.load),
         (settings, parameters.PARAMETERS, parameters.load),
-        (overrides, Path("item.yaml"), lambda: [checked(*pair) for pair in override_pairs()]),
+        (overrides, entry.settings, lambda: inbox.overrides(entry)),
     ]
     for number in range(45):
         text, path, read = chances[number % 3]
@@ -227,16 +226,6 @@ def yaml_cases(place: Path, chance: random.Random) -> Iterator[tuple[str, Callab
                 path.write_text(text)
 
         yield f"{path} {number}: {hostile[:60]!r}", use
-
-
-def override_pairs() -> list[tuple[str, dict]]:
-    """Stage and settings of an item's file; what is no mapping of mappings is refused."""
-    given = read_yaml(Path("item.yaml"))
-    if not isinstance(given, dict) or not all(isinstance(part, dict) for part in given.values()):
-        raise InputError("item.yaml is no mapping", "give stages and their settings")
-    if strange := set(map(str, given)) - set(graph.stages()):
-        raise InputError(f"there is no stage {min(strange)[:40]!r}", "see: dvc.yaml")
-    return list(given.items())
 
 
 def pickle_cases(place: Path, chance: random.Random) -> Iterator[tuple[str, Callable[[], object]]]:

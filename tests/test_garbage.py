@@ -105,6 +105,8 @@ def test_what_a_removed_item_left_goes(here):
     write(f"data/lineage/{'0' * 32}-frames@{gone}.json")
     write(".dvc/cache/runs/aa/bb/cc", f"outs:\n- md5: {'0' * 32}\n")
     write("data/runs/sample-x/log.txt")
+    write(f"data/pages/{gone}--{gone}.html")
+    write("data/pages/index.html")
     found = waste()
     assert found["outputs of removed items"] == [
         f"data/frames/.{gone}.resume",
@@ -113,7 +115,7 @@ def test_what_a_removed_item_left_goes(here):
     assert found["taken-in files of removed items"] == [f"data/raw/{gone}"]
     assert found["stages of removed items"] == [f"data/items/sources/{gone}"]
     assert len(found["cached bytes"]) == 4
-    assert {"remembered runs", "lineage records", "logs"} < found.keys()
+    assert {"remembered runs", "lineage records", "logs", "pages of removed renders"} < found.keys()
     garbage.clear()
     assert waste() == {}
     assert Path(f"data/raw/{kept}/source.png").exists()
