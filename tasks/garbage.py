@@ -25,7 +25,6 @@ from tasks.bridge import RUNS
 from tasks.cache import CACHE, cached, folder_files
 from tasks.catalog import Catalog
 from tasks.inputs import RAW
-from tasks.page import PAGES
 from tasks.reproduce import FOLDER as REPRODUCED
 
 _HASH = re.compile(rb"\bmd5: '?([0-9a-f]{32}(?:\.dir)?)")
@@ -45,6 +44,8 @@ class Waste:
 
 def find() -> list[Waste]:
     """All that could be removed. A day old at least where a running call may be about to use it."""
+    from tasks.page import PAGES
+
     items = catalog.load()
     hashes = needed_hashes(items)
     kinds = {
