@@ -33,7 +33,14 @@ _REMEDIES = {
     errno.ENAMETOOLONG: "give a shorter name",
     errno.ENOTDIR: "a file is where a folder should be: give another path",
     errno.EEXIST: "a file is where a folder should be: give another path",
+    errno.EISDIR: "a folder is where a file should be: give another path",
+    errno.ELOOP: "its links lead in a circle: give another path",
 }
+
+
+def printable(text: str) -> str:
+    """The text in one line without anything that a terminal or a file could trip over."""
+    return "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
 
 
 def die_with_parent() -> None:
@@ -61,7 +68,7 @@ def main(prog: str, verbs: Mapping[str, type[Any]], argv: list[str] | None = Non
 
 def _refused(refusal: InputError) -> int:
     """Say it, leave it for the bridge, and give the exit code."""
-    print(f"error: {refusal}", file=sys.stderr)
+    print(printable(f"error: {refusal}"), file=sys.stderr)
     if run_dir := os.environ.get(RUN_DIR):
         report = {"code": EXIT_BAD_INPUT, "problem": refusal.problem, "remedy": refusal.remedy}
         write_json(Path(run_dir) / "error.json", report)

@@ -101,6 +101,29 @@ class Sampling:
                 raise InputError(f"--{name} {value} is out of range", f"give 0 to {MOST_STRENGTH}")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What is refused as too large, before it is decoded; 0 is no limit."""
+
+    most_megabytes: float = 0.0
+    """of a file"""
+    most_megapixels: float = 0.0
+    """of a picture"""
+    most_seconds: float = 0.0
+    """of a clip, up to --end where that is given"""
+    most_frames: int = 0
+    """to keep of a clip"""
+
+    def check(self, what: str, name: str, value: float) -> None:
+        """Raises InputError where a `value` is over the limit of that `name`."""
+        most = getattr(self, f"most_{name}")
+        if most and value > most:
+            raise InputError(
+                f"{what} has more than {most:g} {name}",
+                f"give less of it, or raise limits.{name} in params.yaml",
+            )
+
+
 def group(kind: type[Group], verb: Any) -> Group:
     """The fields of one group of a verb's arguments."""
     return kind(**{field.name: getattr(verb, field.name) for field in fields(kind)})

@@ -133,10 +133,12 @@ def read_reference(path: Path) -> np.ndarray:
     """U, V (2, H, W). Raises InputError where the file holds anything else."""
     try:
         uv = np.load(path, allow_pickle=False)
+        if not isinstance(uv, np.ndarray):
+            raise ValueError("an archive of several arrays")
         if uv.ndim != 3 or len(uv) != 2 or uv.dtype.kind != "f":
             raise ValueError(f"{uv.dtype} {uv.shape}, not (2, height, width) of float")
         if not np.isfinite(uv).all():
             raise ValueError("U, V are not finite")
-    except (OSError, ValueError, EOFError) as error:
+    except Exception as error:  # the reader raises anything on a damaged file
         raise InputError(f"{path} holds no U, V ({error})", "make it again") from None
     return uv

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Literal
 
 from common.program import main
-from common.settings import NoiseSettings, Sampling, TrainingSettings, group
+from common.settings import Limits, NoiseSettings, Sampling, TrainingSettings, group
 
 
-@dataclass(frozen=True)
-class Frames:
+@dataclass(frozen=True, kw_only=True)
+class Frames(Limits):
     """A photo or clip to a frames folder."""
 
     input: Path
@@ -35,7 +35,10 @@ class Frames:
     def run(self) -> None:
         from dreampose_core.extract import extract_frames
 
-        extract_frames(**vars(self))
+        extract_frames(
+            self.input, self.out, self.fps, self.start, self.end, self.max_frames, self.max_side,
+            limits=group(Limits, self),
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)

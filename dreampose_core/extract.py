@@ -24,6 +24,7 @@ from common.files import publish
 from common.frames import FramesInfo, write_frames, write_info
 from common.images import Fit
 from common.progress import track
+from common.settings import Limits
 from dreampose_core.footage import Footage, open_footage
 from dreampose_core.photo import read_photo
 
@@ -31,6 +32,7 @@ Frame = TypeVar("Frame")
 Timed = tuple[Fraction, Frame]
 """Seconds from the clip's first frame, and the frame."""
 
+NO_LIMITS = Limits()
 MIN_SIDE = 16
 MAX_PHOTOS = 100
 MAX_ASPECT = 8
@@ -46,37 +48,42 @@ def extract_frames(
     end: float = 0.0,
     max_frames: int = 0,
     max_side: int = 1280,
+    limits: Limits = NO_LIMITS,
 ) -> FramesInfo:
     """Write the frames folder `out` from the photo, photos or clip `input`; returns `frames.json`.
 
     `fps` frames per second are kept, each the nearest in time (0: all frames of the source),
     between the seconds `start` and `end` (0: to the end), at most `max_frames` (0: all), scaled
     down by area to at most `max_side` pixels on the longer side. Raises InputError on anything
-    that cannot be used; `out` is then left as it was.
+    that cannot be used or is over `limits`; `out` is then left as it was.
     """
     _check_arguments(fps, start, end, max_frames, max_side)
-    _check_file(input)
+    _check_file(input, limits)
     album = photos_in(input)[: max_frames or None] if input.is_dir() else []
-    photo = _album_photo(album[0]) if album else read_photo(input)
+    photo = _album_photo(album[0], limits) if album else read_photo(input, limits)
     with publish(out) as partial:
         if photo is not None:
-            pictures = _album(photo[0], album[1:], max_side)
+            pictures = _album(photo[0], album[1:], max_side, limits)
             info = FramesInfo(fps="1", rotation=photo[1])
             return write_frames(partial, pictures, info)
         with open_footage(input) as clip:
-            return _write_clip(clip, partial, fps, start, end, max_frames, max_side)
+            clip.check(limits, end)
+            return _write_clip(clip, partial, fps, start, end, max_frames, max_side, limits)
 
 
 def photos_in(folder: Path) -> list[Path]:
     """The files of a folder that are not hidden, by name, without its `item.yaml` (settings).
 
-    Raises InputError where there is none.
+    Raises InputError where there is none, and where one is a link out of the folder.
     """
     paths = sorted(
         path
         for path in folder.iterdir()
         if path.is_file() and not path.name.startswith(".") and path.name != "item.yaml"
     )
+    for path in paths:
+        if not path.resolve().is_relative_to(folder.resolve()):
+            raise InputError(f"{path} is a link out of its folder", "put the photo itself there")
     if not paths or len(paths) > MAX_PHOTOS:
         raise InputError(
             f"{folder} holds {len(paths)} files", f"give a folder of 1 to {MAX_PHOTOS} photos"
@@ -84,28 +91,37 @@ def photos_in(folder: Path) -> list[Path]:
     return paths
 
 
-def _album(first: np.ndarray, others: list[Path], max_side: int) -> Iterator[np.ndarray]:
+def _album(
+    first: np.ndarray, others: list[Path], max_side: int, limits: Limits
+) -> Iterator[np.ndarray]:
     """The first photo, scaled down, and the others fitted to its size, repeating their edges."""
     image = capped(first, max_side)
     yield image
     for path in others:
-        other, _ = _album_photo(path)
+        other, _ = _album_photo(path, limits)
         capped(other, max_side)
         yield Fit.whole(other.shape[:2], image.shape[:2]).apply(other)
 
 
-def _album_photo(path: Path) -> tuple[np.ndarray, int]:
-    photo = read_photo(path)
+def _album_photo(path: Path, limits: Limits) -> tuple[np.ndarray, int]:
+    photo = read_photo(path, limits)
     if photo is None:
         raise InputError(f"{path.name} is no photo", "keep photos only in that folder")
     return photo
 
 
 def _write_clip(
-    clip: Footage, out: Path, fps: float, start: float, end: float, max_frames: int, max_side: int
+    clip: Footage,
+    out: Path,
+    fps: float,
+    start: float,
+    end: float,
+    max_frames: int,
+    max_side: int,
+    limits: Limits,
 ) -> FramesInfo:
     rate = Fraction(fps).limit_denominator(1001) if fps else clip.rate
-    chosen = between(clip.frames(), start, end)
+    chosen = between(_limited(clip, limits), start, end)
     chosen = resampled(chosen, rate, 1 / clip.rate) if fps else chosen
     chosen = islice(chosen, max_frames or None)
     times: list[Fraction] = []
@@ -113,6 +129,7 @@ def _write_clip(
     def pictures() -> Iterator[np.ndarray]:
         for time, frame in chosen:
             times.append(time)
+            limits.check(clip.name, "frames", len(times))
             yield capped(clip.picture(frame), max_side)
 
     total = _expected_count(clip, rate, start, end, max_frames)
@@ -140,6 +157,14 @@ def _write_clip(
         print(f"{clip.name} is HDR: tone-mapped to sRGB", file=sys.stderr)
     write_info(out, info)
     return info
+
+
+def _limited(clip: Footage, limits: Limits) -> Iterator[Timed]:
+    """The clip's frames as far as they keep to the limits, whatever it declares."""
+    for time, frame in clip.frames():
+        limits.check(clip.name, "seconds", float(time))
+        limits.check(clip.name, "megapixels", frame.width * frame.height / 1e6)
+        yield time, frame
 
 
 def between(frames: Iterable[Timed], start: float, end: float) -> Iterator[Timed]:
@@ -229,13 +254,14 @@ def _check_arguments(fps: float, start: float, end: float, max_frames: int, max_
         raise InputError(f"--max-side {max_side} is too small", f"give {MIN_SIDE} or more")
 
 
-def _check_file(path: Path) -> None:
+def _check_file(path: Path, limits: Limits) -> None:
     if path.is_dir():
         for photo in photos_in(path):
-            _check_file(photo)
+            _check_file(photo, limits)
         return
     if not path.is_file():
         raise InputError(f"{path} is not there", "check the name")
+    limits.check(path.name, "megabytes", path.stat().st_size / 1e6)
     try:
         with path.open("rb") as stream:
             empty = not stream.read(1)

@@ -25,9 +25,16 @@ from av.video.reformatter import (
 
 from common.errors import InputError
 from common.images import on_white
+from common.settings import Limits
 
 _TEXT_ART = ("ansi", "bintext", "xbin", "idf")
 """Codecs by which ffmpeg draws text files as video."""
+_OPTIONS = {
+    "format_whitelist": "apng,asf,av1,avi,dv,flv,gif,h264,hevc,ivf,m4v,matroska,mjpeg,mov,mp3,"
+    "mpeg,mpegts,mpegvideo,mxf,nut,obu,ogg,vc1,webm,webp_pipe,yuv4mpegpipe",
+    "protocol_whitelist": "file",
+}
+"""Containers that hold their pictures themselves: playlists name other files and addresses."""
 _UNDECLARED = 2
 _HDR = (ColorTrc.SMPTE2084, ColorTrc.ARIB_STD_B67)
 _SCALING = (
@@ -55,6 +62,13 @@ class Footage:
         self._matrix: tuple[int, ...] | None = None
         self.rotation = 0
         self.tone_mapped = False
+
+    def check(self, limits: Limits, end: float) -> None:
+        """Raises InputError where what the clip declares, up to the second `end`, is too much."""
+        context = self._stream.codec_context
+        limits.check(self.name, "megapixels", context.width * context.height / 1e6)
+        seconds = float(self.seconds or 0)
+        limits.check(self.name, "seconds", min(seconds, end) if end else seconds)
 
     def frames(self) -> Iterator[tuple[Fraction, av.VideoFrame]]:
         """Decoded frames with their seconds from the first one, strictly increasing.
@@ -114,7 +128,7 @@ class Footage:
 def open_footage(path: Path) -> Iterator[Footage]:
     """Open any file that ffmpeg reads as moving pictures. Raises InputError where it cannot."""
     try:
-        container = av.open(str(path.absolute()))
+        container = av.open(str(path.absolute()), options=_OPTIONS)
     except (av.FFmpegError, UnicodeError):
         raise InputError(
             f"{path.name} is neither a photo nor a clip that can be read",
@@ -130,10 +144,10 @@ def _moving_pictures(container: av.container.InputContainer, name: str) -> av.Vi
         for stream in container.streams.video
         if not stream.disposition & Disposition.attached_pic
     ]
-    if not streams or streams[0].name in _TEXT_ART:
-        raise InputError(f"{name} has no pictures in it", "give a clip with a video stream")
-    if streams[0].codec_context is None:
+    if streams and streams[0].codec_context is None:
         raise InputError(f"{name} has an unknown video codec", "convert it to H.264 first")
+    if not streams or streams[0].codec_context.name in _TEXT_ART:
+        raise InputError(f"{name} has no pictures in it", "give a clip with a video stream")
     return streams[0]
 
 

@@ -15,6 +15,7 @@ from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from common.errors import InputError
 from common.images import on_white
+from common.settings import Limits
 
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "TIFF", "BMP", "GIF", "JPEG2000", "PPM")
 _ANIMATED = ("PNG", "WEBP", "AVIF", "GIF")
@@ -23,10 +24,10 @@ _ORIENTATION = 0x0112
 _CLOCKWISE = {3: 180, 4: 180, 5: 90, 6: 90, 7: 270, 8: 270}
 
 
-def read_photo(path: Path) -> tuple[np.ndarray, int] | None:
+def read_photo(path: Path, limits: Limits) -> tuple[np.ndarray, int] | None:
     """RGB uint8 (H, W, 3) and the clockwise degrees applied; None where `path` is no photo.
 
-    Raises InputError where it is a photo that cannot be used.
+    Raises InputError where it is a photo that cannot be used or is over the limits.
     """
     try:
         with warnings.catch_warnings():
@@ -34,6 +35,7 @@ def read_photo(path: Path) -> tuple[np.ndarray, int] | None:
             with Image.open(path, formats=FORMATS) as image:
                 if image.format in _ANIMATED and getattr(image, "is_animated", False):
                     return None
+                limits.check(path.name, "megapixels", image.width * image.height / 1e6)
                 orientation = image.getexif().get(_ORIENTATION, 1)
                 return _to_rgb(ImageOps.exif_transpose(image)), _CLOCKWISE.get(orientation, 0)
     except UnidentifiedImageError:

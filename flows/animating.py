@@ -14,12 +14,13 @@ from rich.markup import escape
 from tyro.conf import Positional, arg
 
 from common.errors import InputError
+from common.program import printable
 from common.settings import Sampling
 from flows import order, report, server
 from flows.place import InWorkspace, copy, writable
 from flows.report import console
 from flows.reporting import page_of
-from tasks import bridge, catalog, device, inputs, lineage, watchdog
+from tasks import bridge, catalog, commits, device, inputs, lineage, parameters, watchdog
 from tasks.again import AS_FILMED, NO_TRAINING
 from tasks.bridge import StageRun
 from tasks.catalog import Catalog
@@ -62,6 +63,8 @@ class Animate(InWorkspace):
     """take at most so many frames of CLIP"""
     audio: bool = False
     """keep the sound of CLIP"""
+    commit: bool = False
+    """commit the catalog and the locks to git afterwards"""
     truth: Annotated[Path | None, arg(metavar="CLIP", help_behavior_hint="")] = None
     """clip of the true answer, to measure against"""
     sheet: Annotated[Path | None, arg(metavar="FILE", help_behavior_hint="")] = None
@@ -76,14 +79,18 @@ class Animate(InWorkspace):
         sheet = writable(self.sheet, ".png") if self.sheet else None
         page = writable(self.report, ".html") if self.report else None
         Sampling(**self._sampling())
+        self.enter()
+        parameters.load()
+        limits = parameters.limits()
         for name, path in files.items():
             if name != "subject" and path.is_dir():
                 raise InputError(f"{path} is a folder", "give one clip")
-            inputs.probe(path, **({} if name == "subject" else self._cut()))
-        self.enter()
+            inputs.probe(path, limits, **({} if name == "subject" else self._cut()))
         items, render = self._register(files)
         addresses = order.animate(items, render)
         runs = _bring_up_to_date(addresses, render)
+        if self.commit:
+            commits.commit(f"animate {render}")
         copy(Path(f"data/videos/{render}.mp4"), out)
         if sheet:
             copy(Path(f"data/reports/{render}/contact.png"), sheet)
@@ -128,7 +135,7 @@ class Animate(InWorkspace):
         if all(run.outcome == "unchanged" for run in runs):
             console.print("Nothing had to be done: everything was up to date.")
         console.print(report.lineage_tree(lineage.tree(made[0]), items, commands=False))
-        console.print(" and ".join(f"[bold]{escape(str(file))}[/]" for file in made))
+        console.print(" and ".join(f"[bold]{escape(printable(str(file)))}[/]" for file in made))
         console.print(f"{seconds:.1f} s in all")
 
 

@@ -9,7 +9,7 @@ from common import program
 from dreampose_core.__main__ import ExportCheckpoint, ImportCheckpoint
 from flows.animating import Animate
 from flows.browsing import Lineage, List, Reproduce, Show, Status
-from flows.managing import Doctor, Init, Remove, Use
+from flows.managing import Doctor, Gc, Init, Remove, Use
 from flows.posing import Poses
 from flows.reporting import Report
 from flows.sweeping import Sweep
@@ -31,6 +31,7 @@ VERBS = {
     "lineage": Lineage,
     "reproduce": Reproduce,
     "rm": Remove,
+    "gc": Gc,
     "use": Use,
     "init": Init,
     "import": ImportCheckpoint,

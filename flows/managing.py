@@ -45,7 +45,8 @@ class Init:
 
     def run(self) -> None:
         workspace.create(self.folder, self.preset)
-        console.print(f"{self.folder} is a workspace. Next: cd {self.folder}, dreampose animate …")
+        said = f"{self.folder} is a workspace. Next: cd {self.folder}, dreampose animate …"
+        console.print(said, markup=False)
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,21 @@ class Remove(InWorkspace):
             if g == "renders":
                 remove(page.path_of(k))
             console.print(f"removed {g.removesuffix('s')}/{k}")
+
+
+@dataclass(frozen=True)
+class Gc(InWorkspace):
+    """Show what no item, commit or tag needs; with --yes remove it."""
+
+    yes: bool = False
+    """remove it"""
+
+    def run(self) -> None:
+        from tasks import garbage
+
+        self.enter()
+        found = garbage.clear() if self.yes else garbage.find()
+        console.print(report.garbage_table(found, removed=self.yes))
 
 
 @dataclass(frozen=True)

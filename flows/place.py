@@ -28,10 +28,11 @@ class InWorkspace:
         """Make the workspace the current folder; returns its catalog.
 
         Paths given by the user must be made absolute before. Raises InputError where there is no
-        workspace.
+        workspace, and where links lead out of its data.
         """
         root = workspace.named(self.workspace) if self.workspace else workspace.find(Path.cwd())
         os.chdir(root)
+        workspace.refuse_links_out()
         workspace.without_git(root)
         items = catalog.load()
         graph.lay_out(items.model_dump())

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from common.errors import InputError
+from common.settings import Limits
 from flows import order
-from tasks import attempts, bridge, catalog, freshness, graph, inbox, inputs
+from tasks import attempts, bridge, catalog, freshness, graph, inbox, inputs, parameters
 from tasks.attempts import Memory
 from tasks.catalog import Catalog
 from tasks.graph import Address
@@ -107,6 +108,7 @@ def make(*, again: bool = False) -> Plan:
 
     With `again` earlier failures do not count.
     """
+    parameters.load()
     plan = Plan(inbox.settings(), Memory.load())
     if again:
         plan.memory.failures.clear()
@@ -155,6 +157,7 @@ def _duration(seconds: float) -> str:
 
 def _take_in(plan: Plan, entries: list[Entry]) -> Iterator[tuple[Entry, tuple[str, str], Any]]:
     """Entries with raw key and path, and overrides; those that cannot be used become lines."""
+    limits = parameters.limits()
     for entry in entries:
         unit = Unit(str(entry), entry.stamp, entry=entry)
         known = plan.memory.raw_of(entry)
@@ -164,7 +167,7 @@ def _take_in(plan: Plan, entries: list[Entry]) -> Iterator[tuple[Entry, tuple[st
         try:
             overrides = inbox.overrides(entry)
             if known is None:
-                _check(entry, overrides.frames)
+                _check(entry, overrides.frames, limits)
                 known = inputs.take_in(entry.path)
                 if not inbox.untouched(entry):
                     plan.lines.append(Line(unit.name, "skipped", "still being written"))
@@ -177,11 +180,11 @@ def _take_in(plan: Plan, entries: list[Entry]) -> Iterator[tuple[Entry, tuple[st
             yield entry, known, overrides
 
 
-def _check(entry: Entry, cut: dict[str, Any]) -> None:
+def _check(entry: Entry, cut: dict[str, Any], limits: Limits) -> None:
     if entry.kind == CLIPS and entry.path.is_dir():
         raise InputError(f"{entry.path} is a folder", "put one video a clip")
     ways = ("fps", "start", "end", "max_frames")
-    inputs.probe(entry.path, **{name: cut[name] for name in ways if name in cut})
+    inputs.probe(entry.path, limits, **{name: cut[name] for name in ways if name in cut})
 
 
 def _units(

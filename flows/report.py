@@ -21,6 +21,7 @@ from tasks.arguments import Overrides
 from tasks.bridge import StageRun
 from tasks.catalog import NOTHING, Catalog
 from tasks.doctor import Finding
+from tasks.garbage import Waste
 from tasks.graph import Address
 from tasks.lineage import Node, Record
 from tasks.reproduce import Reproduced
@@ -130,7 +131,7 @@ def _branch(node: Node, names: dict[str, str], commands: bool) -> Tree:
 
 
 def _title(node: Node, names: dict[str, str]) -> str:
-    title = f"{node.path} [dim]{node.md5[:8]}[/]"
+    title = f"{escape(node.path)} [dim]{node.md5[:8]}[/]"
     if node.record is None:
         return f"{title} [bold]{escape(names[node.path])}" if node.path in names else title
     return f"{title} ← {node.record['stage'].split('@')[0]}{' (as above)' if node.again else ''}"
@@ -163,7 +164,7 @@ def items_table(items: Catalog) -> Table:
 
 
 def _overrides(values: Overrides) -> str:
-    return "".join(f", {key} {value}" for key, value in values.items())
+    return escape("".join(f", {key} {value}" for key, value in values.items()))
 
 
 def status_table(stale: dict[Address, list[str]], total: int) -> Group | str:
@@ -220,6 +221,17 @@ def say_reproduced(outputs: Iterable[Reproduced]) -> None:
             "compare the environment: dreampose lineage shows the recorded one",
         )
     console.print("Everything was made again, bit for bit.")
+
+
+def garbage_table(found: Sequence[Waste], *, removed: bool) -> Group | str:
+    """What nothing needs, by kind, and what to do about it."""
+    if not found:
+        return "Everything here is needed."
+    table = Table("what nothing needs", "number", "MiB", "for example", box=None, pad_edge=False)
+    for waste in found:
+        size = f"{waste.size / 2**20:.1f}"
+        table.add_row(waste.kind, str(len(waste.paths)), size, escape(str(waste.paths[0])))
+    return Group(table, "All of it was removed." if removed else "Next: dreampose gc --yes")
 
 
 def doctor_table(findings: Iterable[Finding]) -> Table:

@@ -23,7 +23,7 @@ from prefect.flows import EntrypointType
 
 from common.errors import InputError
 from common.files import file_hash, write_text
-from tasks import bridge, catalog, device, graph, workspace
+from tasks import bridge, catalog, device, graph, parameters, workspace
 from tasks.catalog import Catalog
 from tasks.graph import Address
 from tasks.steps import step
@@ -64,7 +64,9 @@ def share(unit: str, sent: dict[str, Any]) -> None:
     os.chdir(workspace.find(Path.cwd()))
     if sent["program"] != program():
         raise InputError("this clone is not the same as the coordinator's", "bring it up to date")
+    parameters.load()
     given = Catalog.model_validate(sent["items"])
+    given.check()
     expected = {f"{source.input}.dvc" for source in given.sources.values()}
     for name in expected:
         write_text(Path(name), sent["raws"][name])

@@ -25,7 +25,7 @@ from typing import Any, Literal
 from common.errors import InputError
 from common.program import die_with_parent
 from common.progress import RUN_DIR
-from tasks import graph
+from tasks import cache, graph
 from tasks.graph import Address
 
 RUNS = Path("data/runs")
@@ -69,12 +69,21 @@ def run_stage(
 ) -> StageRun:
     """Bring one stage up to date. `listener` gets every line of the program's progress.
 
-    With `pull` what another clone pushed to the DVC remote counts as cached.
-    Raises StageBusyError, or StageError; then the program's log stays in `data/runs`.
+    With `pull` what another clone pushed to the DVC remote counts as cached. What came out of a
+    damaged cache is thrown away and made again; DVC puts a cached file even in the place of one
+    that was just made. Raises StageBusyError, or StageError; then the program's log stays in
+    `data/runs`.
     """
+    begin = time.monotonic()
+    outcome = _repro(address, listener, pull)
+    if outcome != "unchanged" and cache.drop_damaged(graph.locked([address])[address]["outs"]):
+        outcome = _repro(address, listener, pull)
+    return StageRun(address, outcome, time.monotonic() - begin)
+
+
+def _repro(address: Address, listener: Listener | None, pull: bool) -> Outcome:
     RUNS.mkdir(parents=True, exist_ok=True)
     run_dir = Path(tempfile.mkdtemp(prefix=f"{address.stage}-", dir=RUNS)).absolute()
-    begin = time.monotonic()
     target = graph.targets([address])[address]
     keep = False
     try:
@@ -89,7 +98,7 @@ def run_stage(
     finally:
         if not keep:
             shutil.rmtree(run_dir)
-    return StageRun(address, _outcome(target, log), time.monotonic() - begin)
+    return _outcome(target, log)
 
 
 def stale(addresses: Iterable[Address]) -> dict[Address, list[Any]]:
@@ -221,7 +230,7 @@ def _error(address: Address, log: str, run_dir: Path) -> StageError:
 
 
 def _is_busy(log: str) -> bool:
-    return "is busy, it is being blocked by" in log
+    return "is busy, it is being blocked by" in log or "Unable to acquire lock" in log
 
 
 def _last_error(log: str) -> str:

@@ -29,9 +29,10 @@ from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 
 from common.errors import InputError
 from common.files import write_text
+from common.program import printable
 from tasks import graph
 from tasks.arguments import Overrides, checked
-from tasks.graph import read_yaml
+from tasks.reading import read_yaml
 
 CATALOG = Path("data/catalog.yaml")
 NOTHING = "presets/nothing"
@@ -149,7 +150,7 @@ class Catalog(BaseModel):
                 ("reformat", reformat),
             )
         }
-        source = Source(input=path, name=name, **overrides)
+        source = Source(input=path, name=printable(name), **overrides)
         key = _key(raw, overrides)
         self.sources.setdefault(key, source)
         return key
@@ -227,6 +228,16 @@ class Catalog(BaseModel):
         self.renders[key] = render
         return key
 
+    def check(self) -> None:
+        """Raises InputError at overrides that no stage takes: hands may have edited the file."""
+        stages = graph.stages()
+        for group in type(self).model_fields:
+            own = [stage for stage in stages.values() if stage.group == group]
+            for item in getattr(self, group).values():
+                for stage in own:
+                    if given := getattr(item, stage.settings):
+                        checked(stage.name, given)
+
     def find(self, name: str) -> tuple[str, str]:
         """Group and key of the item `KEY` or `KIND/KEY`. Raises InputError unless one fits."""
         kind, _, key = name.rpartition("/")
@@ -299,13 +310,15 @@ def load() -> Catalog:
     if not CATALOG.exists():
         return Catalog()
     try:
-        return Catalog.model_validate(read_yaml(CATALOG) or {})
-    except yaml.YAMLError as error:
-        where, reason = "", str(error).replace("\n", " ")
+        catalog = Catalog.model_validate(read_yaml(CATALOG) or {})
+        catalog.check()
+        return catalog
     except ValidationError as error:
         first = error.errors()[0]
-        where, reason = f" at {' → '.join(map(str, first['loc']))}", first["msg"]
-    raise InputError(f"{CATALOG} is damaged{where}: {reason}", "correct it or restore an older one")
+        raise InputError(
+            f"{CATALOG} is damaged at {' → '.join(map(str, first['loc']))}: {first['msg']}",
+            "correct it or restore an older one",
+        ) from None
 
 
 def text(catalog: Catalog) -> str:
@@ -313,11 +326,16 @@ def text(catalog: Catalog) -> str:
     return _HEAD + yaml.safe_dump(catalog.model_dump(), sort_keys=False)
 
 
+def locked() -> FileLock:
+    """The lock that writers of the catalog hold."""
+    CATALOG.parent.mkdir(exist_ok=True)
+    return FileLock(CATALOG.with_name(".catalog.lock"))
+
+
 @contextmanager
 def edit() -> Iterator[Catalog]:
     """Yield the catalog to add items to; it is written when the block ends without an error."""
-    CATALOG.parent.mkdir(exist_ok=True)
-    with FileLock(CATALOG.with_name(".catalog.lock")):
+    with locked():
         catalog = load()
         before = catalog.model_dump()
         yield catalog

@@ -12,8 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from dvc.exceptions import DvcException
-from dvc.lock import LockError
+from dvc.lock import LockError, make_lock
 from dvc.repo import Repo
+from dvc.rwlock import RWLOCK_FILE, RWLOCK_LOCK
+from dvc.schema import COMPILED_LOCKFILE_SCHEMA
+from voluptuous import Invalid
+
+from common.errors import InputError
+from tasks.reading import read_yaml
 
 
 def main(argv: Sequence[str]) -> int:
@@ -21,6 +27,7 @@ def main(argv: Sequence[str]) -> int:
     verb, *names = argv
     try:
         with Repo(_wait_for_lock=True) as repo, repo.lock:
+            _drop_broken_rwlock(repo)
             print(json.dumps({"status": status, "add": add}[verb](repo, names)))
     except DvcException as error:
         print(f"ERROR: {error}")
@@ -33,6 +40,7 @@ def status(repo: Repo, targets: Sequence[str]) -> dict[str, Any]:
     reasons: dict[str, Any] = {}
     for target in targets:
         path, _, name = target.rpartition(":")
+        _set_aside_broken_lock(Path(path).with_name("dvc.lock"))
         try:
             found = repo.stage.load_one(path, name).status()
         except LockError:
@@ -44,6 +52,7 @@ def status(repo: Repo, targets: Sequence[str]) -> dict[str, Any]:
 def add(repo: Repo, paths: Sequence[str]) -> list[str]:
     """Put files, which no stage writes, into the cache and a `.dvc` file beside each."""
     for path in map(Path, paths):
+        Path(f"{path}.dvc").unlink(missing_ok=True)
         stage = repo.stage.create(
             single_stage=True,
             validate=False,
@@ -54,3 +63,27 @@ def add(repo: Repo, paths: Sequence[str]) -> list[str]:
         stage.add_outs()
         stage.dump()
     return list(paths)
+
+
+def _set_aside_broken_lock(path: Path) -> None:
+    """DVC, killed while it wrote, leaves half a file that it cannot read; so do careless hands.
+
+    Without its lock an item's outputs come back out of the run cache.
+    """
+    try:
+        if path.exists():
+            COMPILED_LOCKFILE_SCHEMA(read_yaml(path))
+    except (InputError, Invalid):
+        path.replace(path.with_name("dvc.lock.damaged"))
+
+
+def _drop_broken_rwlock(repo: Repo) -> None:
+    """The same for DVC's list of who reads and writes what."""
+    path = Path(repo.tmp_dir, RWLOCK_FILE)
+    with make_lock(str(path.with_name(RWLOCK_LOCK)), wait=True):
+        try:
+            json.loads(path.read_bytes())
+        except FileNotFoundError:
+            pass
+        except ValueError:
+            path.unlink()

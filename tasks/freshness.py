@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from tasks import graph
+from tasks.cache import content_hash
 from tasks.graph import Address
-from tasks.lineage import content_hash
 
 Items = Mapping[str, Mapping[str, Mapping[str, Any]]]
 """Group → key → item, as the catalog dumps them."""

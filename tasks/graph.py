@@ -12,12 +12,15 @@ import json
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from functools import cache
+from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 import yaml
 
+from common.errors import InputError
 from common.files import write_text
+from tasks.reading import read_yaml
 
 GRAPH, ITEMS = Path("dvc.yaml"), Path("data/items")
 _UP = "../../../.."
@@ -50,7 +53,7 @@ class Address(NamedTuple):
 class Stage:
     """A stage of `dvc.yaml`: the catalog group it runs over, its program, what its command fixes.
 
-    `command` and `deps` are as written, templates included.
+    `command`, `deps` and `outs` (metrics too) are as written, templates included.
     """
 
     name: str
@@ -61,12 +64,7 @@ class Stage:
     fixed: frozenset[str]
     settings: str
     deps: tuple[str, ...]
-
-
-def read_yaml(path: Path) -> Any:
-    """A YAML file's content, by the fast reader."""
-    with open(path, encoding="utf-8") as stream:
-        return yaml.load(stream, yaml.CSafeLoader)
+    outs: tuple[str, ...]
 
 
 def stages() -> dict[str, Stage]:
@@ -75,7 +73,12 @@ def stages() -> dict[str, Stage]:
 
 
 def _definitions() -> dict[str, dict[str, Any]]:
-    return read_yaml(GRAPH)["stages"]
+    return _read_definitions(GRAPH.absolute(), GRAPH.stat().st_mtime_ns)
+
+
+@cache
+def _read_definitions(path: Path, _changed: int) -> dict[str, dict[str, Any]]:
+    return read_yaml(path)["stages"]
 
 
 def _stage(name: str, entry: dict[str, Any]) -> Stage:
@@ -91,6 +94,7 @@ def _stage(name: str, entry: dict[str, Any]) -> Stage:
         fixed=frozenset(flag.replace("-", "_") for flag in re.findall(r"--([\w-]+)", command)),
         settings=settings,
         deps=tuple(entry["do"]["deps"]),
+        outs=(*entry["do"]["outs"], *entry["do"].get("metrics", [])),
     )
 
 
@@ -144,10 +148,40 @@ def locked(addresses: Iterable[Address]) -> dict[Address, dict[str, Any]]:
     for address, target in targets(addresses).items():
         lock = target.rpartition("/")[0] + "/dvc.lock"
         if lock not in entries:
-            entries[lock] = read_yaml(Path(lock))["stages"] if Path(lock).exists() else {}
+            entries[lock] = read_lock(Path(lock))
         if address.stage in entries[lock]:
             found[address] = entries[lock][address.stage]
     return found
+
+
+def read_lock(path: Path) -> dict[str, dict[str, Any]]:
+    """What a lock file holds by stage: nothing where it is missing, damaged or not DVC's work.
+
+    A killed DVC leaves half a file, and hands may have edited it: no out may lie elsewhere.
+    """
+    try:
+        return {
+            stage: {"deps": [], **entry}
+            for stage, entry in read_yaml(path)["stages"].items()
+            if all(inside(out["path"]) for out in entry["outs"])
+            and all(isinstance(dep["path"], str) for dep in entry.get("deps", []))
+        }
+    except (InputError, FileNotFoundError, AttributeError, KeyError, TypeError, ValueError):
+        return {}
+
+
+def inside(path: str) -> str:
+    """The path. Raises ValueError where its words lead out of the workspace."""
+    if PurePosixPath(inside_or_absolute(path)).is_absolute():
+        raise ValueError(f"{path[:80]!r} leads out of the workspace")
+    return path
+
+
+def inside_or_absolute(path: str) -> str:
+    """The path. Raises ValueError where it goes up: weights may lie anywhere, but plainly."""
+    if ".." in PurePosixPath(path).parts:
+        raise ValueError(f"{path[:80]!r} goes up")
+    return path
 
 
 def needed(addresses: Sequence[Address], stale: Collection[Address]) -> set[Address]:

@@ -18,13 +18,12 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from common.errors import InputError
 from common.files import write_text
 from tasks.arguments import checked
-from tasks.graph import read_yaml
+from tasks.reading import read_yaml
 
 INBOX = Path("inbox")
 REJECTED = INBOX / "rejected"
@@ -134,11 +133,7 @@ def overrides(entry: Entry) -> SubjectOverrides | ClipOverrides:
     kind = SubjectOverrides if entry.kind == SUBJECTS else ClipOverrides
     if not entry.settings.exists():
         return kind()
-    try:
-        values = read_yaml(entry.settings) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = str(error).replace("\n", " ")
-        raise InputError(f"{entry.settings} is no YAML: {reason}", "correct it") from None
+    values = read_yaml(entry.settings) or {}
     fields = ", ".join(kind.model_fields)
     return _parsed(kind, values, str(entry.settings), f"it may hold: {fields}")
 

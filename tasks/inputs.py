@@ -19,21 +19,24 @@ from filelock import FileLock
 
 from common.errors import InputError
 from common.files import file_hash, publish
+from common.settings import Limits
 from dreampose_core.extract import extract_frames, photos_in
 from tasks import bridge
 from tasks.catalog import slug
+from tasks.reading import read_yaml
 
 RAW = Path("data/raw")
 
 
-def probe(path: Path, *, max_frames: int = 0, **cut: float) -> None:
+def probe(path: Path, limits: Limits, *, max_frames: int = 0, **cut: float) -> None:
     """Raises InputError where a folder of photos or a file's first picture cannot be used.
 
-    `max_frames` and `cut` (fps, start, end) are how the file will be cut.
+    What is over the limits is refused before anything is decoded. `max_frames` and `cut` (fps,
+    start, end) are how the file will be cut.
     """
     count = 0 if path.is_dir() else min(max_frames, 1) or 1
     with tempfile.TemporaryDirectory() as scratch, redirect_stderr(io.StringIO()):
-        extract_frames(path, Path(scratch, "frames"), max_frames=count, **cut)
+        extract_frames(path, Path(scratch, "frames"), max_frames=count, **cut, limits=limits)
 
 
 def take_in(path: Path) -> tuple[str, str]:
@@ -53,9 +56,17 @@ def take_in(path: Path) -> tuple[str, str]:
                 _copy(path, partial / target.name)
                 if _digest(partial / target.name) != digest:
                     raise InputError(f"{path} changes while it is read", "wait until it is whole")
-        if not target.with_name(target.name + ".dvc").exists():
+        if not _is_in_care(target.with_name(target.name + ".dvc")):
             bridge.add(target)
     return target.parent.name, target.as_posix()
+
+
+def _is_in_care(listing: Path) -> bool:
+    """Whether DVC has written the whole of this `.dvc` file."""
+    try:
+        return read_yaml(listing)["outs"][0]["path"] == listing.stem
+    except (FileNotFoundError, InputError, TypeError, KeyError, IndexError):
+        return False
 
 
 def _copy(path: Path, target: Path) -> None:

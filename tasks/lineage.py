@@ -8,7 +8,6 @@ dependencies and on to whatever made those; no git commit is needed.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import platform
@@ -18,17 +17,58 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, ValidationError
 
 from common.errors import InputError
 from common.files import file_hash, write_json
 from tasks import graph
 from tasks.bridge import StageRun
+from tasks.cache import content_hash, folder_files
 from tasks.catalog import NOTHING
+from tasks.graph import inside, inside_or_absolute
 from tasks.workspace import HOME, ROOMS
 
-RECORDS, CACHE = Path("data/lineage"), Path(".dvc/cache/files/md5")
+RECORDS = Path("data/lineage")
 Record = dict[str, Any]
+
+
+Hash = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}(\.dir)?$")]
+Inside = Annotated[str, AfterValidator(inside)]
+
+
+class _Read(BaseModel):
+    model_config = ConfigDict(extra="allow")
+    path: Annotated[str, AfterValidator(inside_or_absolute)]
+    md5: Hash
+
+
+class _Made(_Read):
+    path: Inside
+
+
+class _Lock(BaseModel):
+    model_config = ConfigDict(extra="allow")
+    cmd: str
+    deps: list[_Read] = []
+    outs: list[_Made]
+
+
+class _Code(BaseModel):
+    commit: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{40,64}$")]
+    dirty: bool
+
+
+class _Record(BaseModel):
+    """The form of a record, and that it leads nowhere: `reproduce` does what it says."""
+
+    stage: Annotated[str, StringConstraints(pattern=r"^[\w-]+@[a-z0-9-]+$")]
+    lock: _Lock
+    files: dict[Inside, dict[Inside, Hash]]
+    code: _Code | None
+    environment: dict[str, str | int | None] | None
+    seconds: float | None
 
 
 @dataclass
@@ -61,7 +101,10 @@ def record(runs: Iterable[StageRun]) -> None:
 
 
 def _recorded(path: Path) -> Record | None:
-    return json.loads(path.read_text(encoding="utf-8"))["lock"] if path.exists() else None
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))["lock"]
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _record(run: StageRun, entry: Record) -> Record:
@@ -78,24 +121,6 @@ def _record(run: StageRun, entry: Record) -> Record:
         "environment": _environment() if here else None,
         "seconds": round(run.seconds, 2) if here else None,
     }
-
-
-def folder_files(folder: Path, md5: str = "") -> dict[str, str]:
-    """The md5 of every file of a folder, from DVC's cache where it holds the folder's list."""
-    listing = CACHE / md5[:2] / md5[2:]
-    if md5 and listing.is_file():
-        return {entry["relpath"]: entry["md5"] for entry in json.loads(listing.read_text())}
-    paths = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {path.relative_to(folder).as_posix(): file_hash(path) for path in paths}
-
-
-def content_hash(path: Path) -> str:
-    """A file's md5, or a folder's hash as DVC computes it."""
-    if not path.is_dir():
-        return file_hash(path)
-    files = sorted(folder_files(path).items())
-    listing = json.dumps([{"md5": md5, "relpath": name} for name, md5 in files], sort_keys=True)
-    return hashlib.md5(listing.encode(), usedforsecurity=False).hexdigest() + ".dir"
 
 
 def _code() -> dict[str, Any] | None:
@@ -151,12 +176,16 @@ def _version(package: str) -> str | None:
 def _texts() -> list[str]:
     """Every record's text, newest last."""
     paths = sorted(RECORDS.glob("*.json"), key=lambda path: path.stat().st_mtime)
-    return [path.read_text(encoding="utf-8") for path in paths]
+    return [path.read_text(encoding="utf-8", errors="replace") for path in paths]
 
 
 def _makers(md5: str, texts: list[str]) -> list[Record]:
-    """The records of the stages that made these bytes."""
-    found = (json.loads(text) for text in texts if md5 in text)
+    """The records of the stages that made these bytes; a damaged one counts as none."""
+    found = []
+    for text in texts:
+        if md5 in text:
+            with suppress(ValidationError):
+                found.append(_Record.model_validate_json(text).model_dump())
     return [record for record in found if _made(record, md5)]
 
 

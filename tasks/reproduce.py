@@ -16,13 +16,15 @@ import sys
 import tarfile
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from common.errors import InputError
 from common.files import file_hash, remove
 from tasks import lineage
-from tasks.lineage import CACHE, Node, Record, content_hash
+from tasks.cache import cached, content_hash, folder_files
+from tasks.lineage import Node, Record
 from tasks.workspace import ROOMS
 
 FOLDER = Path("data/reproduced")
@@ -103,32 +105,51 @@ def _unpack(commit: str, place: Path) -> None:
 
 
 def _place_input(path: str, md5: str, place: Path) -> None:
-    """A raw input, weights or parameters, from the workspace or from DVC's cache."""
+    """A raw input, weights or parameters, from the workspace or from DVC's cache.
+
+    What lies outside the workspace is read where it is.
+    """
     here, there = Path(path), place / path
+    if here.is_absolute():
+        if here.exists() and content_hash(here) == md5:
+            return
+        raise InputError(f"{path} is no longer as it was ({md5[:8]})", "bring the old one back")
     there.parent.mkdir(parents=True, exist_ok=True)
     if here.exists() and content_hash(here) == md5:
         remove(there)
         shutil.copytree(here, there) if here.is_dir() else shutil.copyfile(here, there)
         return
-    members = lineage.folder_files(here, md5) if md5.endswith(".dir") else {"": md5}
+    members = folder_files(here, md5) if md5.endswith(".dir") else {"": md5}
     for name, member in members.items():
-        cached = CACHE / member[:2] / member[2:]
-        if not cached.is_file():
+        kept = cached(member)
+        if not kept.is_file():
             raise InputError(
                 f"{path} is no longer as it was ({md5[:8]}) and not in DVC's cache",
                 f"bring the old one back, perhaps with: dvc pull {path}",
             )
         (there / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(cached, there / name)
+        shutil.copyfile(kept, there / name)
 
 
 def _run(record: Record, place: Path) -> None:
-    command = shlex.split(record["lock"]["cmd"])
+    command = _program(record["lock"]["cmd"])
     done = subprocess.run([sys.executable, *command[1:]], cwd=place, env=_environment())
     if done.returncode:
         raise InputError(
             f"{record['stage']} failed when it was run again", f"see what it wrote in {place}"
         )
+
+
+def _program(command: str) -> list[str]:
+    """The words of a recorded command. Raises InputError unless it runs a module of a room."""
+    with suppress(ValueError):
+        words = shlex.split(command)
+        if words[:2] == ["python", "-m"] and words[2:] and words[2].split(".")[0] in ROOMS:
+            return words
+    raise InputError(
+        f"the record's command is no program of this project: {command[:80]!r}",
+        "make the record again: dreampose animate",
+    )
 
 
 def _environment() -> dict[str, str]:

@@ -16,7 +16,7 @@ from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 
-from tasks import bridge, device, events, graph, lineage
+from tasks import bridge, device, events, graph, lineage, parameters
 from tasks.bridge import StageBusyError, StageRun, run_stage
 from tasks.graph import Address
 
@@ -57,7 +57,11 @@ def step(stage: str) -> Task[..., StageRun]:
 
 
 def bring_up_to_date(addresses: Sequence[Address]) -> list[StageRun]:
-    """Run, one after the other, what DVC calls stale and what follows from it."""
+    """Run, one after the other, what DVC calls stale and what follows from it.
+
+    Raises InputError where params.yaml holds what may not reach a command.
+    """
+    parameters.load()
     return run_needed(addresses, graph.needed(addresses, bridge.stale(addresses)))
 
 

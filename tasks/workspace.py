@@ -44,6 +44,20 @@ def _is_workspace(folder: Path) -> bool:
     return (folder / CATALOG).exists() and (folder / "dvc.yaml").exists()
 
 
+def refuse_links_out() -> None:
+    """Raises InputError where something that is written to in `data/` is a link out of here.
+
+    Looked at are the folders of stages and items and what lies in them, not single frames.
+    """
+    root = Path.cwd().resolve()
+    for pattern in ("data", "data/*", "data/*/*", "data/items/*/*", "data/raw/*/*"):
+        for path in Path().glob(pattern):
+            if path.is_symlink() and not path.resolve().is_relative_to(root):
+                raise InputError(
+                    f"{path} is a link out of the workspace", "put the thing itself there"
+                )
+
+
 def create(folder: Path, preset: str) -> None:
     """Make `folder` a workspace of its own with the parameters of `preset` and no items.
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import chain
 import hypothesis
 import pytest
 
@@ -40,6 +41,30 @@ def world(tmp_path_factory):
     from world import make_world
 
     return make_world(tmp_path_factory.mktemp("world"))
+
+
+@pytest.fixture(scope="session")
+def files(tmp_path_factory) -> Path:
+    """A photo, a clip of another person and the true answer, named as users name files."""
+    return chain.make_files(tmp_path_factory.mktemp("files"))
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory, files) -> Path:
+    """A `tiny` workspace in which one whole run made `first.mp4`, a sheet and a page.
+
+    What it said is in `first.txt`. The run knew secrets.
+    """
+    place = tmp_path_factory.mktemp("undisturbed") / "workspace"
+    workspace.create(place, "tiny")
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in chain.SECRETS.items():
+            patch.setenv(name, value)
+        extras = ("--sheet", files / "sheet.png", "--report", files / "report.html")
+        text, ran = chain.animate(place, files, "first.mp4", *map(str, extras))
+    assert ran == chain.STAGES
+    (files / "first.txt").write_text(text)
+    return place
 
 
 @pytest.fixture

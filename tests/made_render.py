@@ -13,6 +13,7 @@ from dreampose_core.evaluate import evaluate
 from flows import order
 from tasks import catalog, graph, lineage, workspace
 from tasks.bridge import StageRun
+from tasks.cache import cached, content_hash, folder_files
 from tasks.freshness import render
 from tasks.graph import Address
 
@@ -133,9 +134,9 @@ def _entry(items: catalog.Catalog, address: Address) -> dict:
 def _file(path: str, *, kept: bool = False) -> dict:
     """A line of a lock; what is `kept` goes to the cache, as DVC would put it there."""
     there = Path(path)
-    md5 = lineage.content_hash(there)
+    md5 = content_hash(there)
     if kept and there.is_dir():
-        members = sorted(lineage.folder_files(there).items())
+        members = sorted(folder_files(there).items())
         for name, member in members:
             _cache(member, (there / name).read_bytes())
         listing = [{"md5": member, "relpath": name} for name, member in members]
@@ -146,6 +147,6 @@ def _file(path: str, *, kept: bool = False) -> dict:
 
 
 def _cache(md5: str, content: bytes) -> None:
-    path = lineage.CACHE / md5[:2] / md5[2:]
+    path = cached(md5)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)

@@ -87,6 +87,7 @@ def here(toy, clip):
     folder = toy("stages: {}\n", {})
     (folder / "data").mkdir()
     (folder / "presets").symlink_to(workspace.HOME / "presets")
+    shutil.copyfile(workspace.preset_path("mini"), "params.yaml")
     catalog.CATALOG.write_text(catalog.text(catalog.Catalog()))
     shutil.copyfile(clip, CLIP)
     Path(PHOTO).write_bytes(picture(64, 48))

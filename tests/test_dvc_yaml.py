@@ -7,7 +7,7 @@ from importlib import import_module
 import pytest
 
 from tasks import catalog, closure, graph, workspace
-from tasks.arguments import arguments, checked
+from tasks.arguments import arguments, typed
 
 STAGES = graph.stages()
 GROUPS = {
@@ -36,7 +36,7 @@ def test_commands_give_arguments_that_exist(stage):
 @pytest.mark.parametrize("preset", workspace.presets())
 def test_presets_give_all_that_is_needed(preset, stage):
     values = graph.read_yaml(workspace.preset_path(preset))[stage.settings]
-    assert checked(stage.name, values) == values
+    assert typed(stage.name, values) == values
     program = import_module(f"{stage.room}.__main__").VERBS[stage.verb]
     for field in dataclasses.fields(program):
         required = field.default is dataclasses.MISSING
@@ -45,7 +45,7 @@ def test_presets_give_all_that_is_needed(preset, stage):
 
 @pytest.mark.parametrize("preset", workspace.presets())
 def test_presets_have_no_other_section(preset):
-    sections = {stage.settings for stage in STAGES.values()} | {"files", "inbox"}
+    sections = {stage.settings for stage in STAGES.values()} | {"files", "inbox", "limits"}
     assert graph.read_yaml(workspace.preset_path(preset)).keys() == sections
 
 

@@ -113,8 +113,8 @@ def test_a_change_shows_in_the_stamp(here):
         ("sample: 3", "dictionary"),
         ("retarget: {mode: none}", "retarget"),
         ("- 1", "SubjectOverrides"),
-        ("sample: {", "is no YAML"),
-        ("!!python/object/apply:os.system [touch owned]", "is no YAML"),
+        ("sample: {", "is damaged"),
+        ("!!python/object/apply:os.system [touch owned]", "is damaged"),
         ("sample: {out: /tmp/x}", "no setting 'out'"),
     ],
 )

@@ -43,7 +43,7 @@ def made(toy):
     for room in workspace.ROOMS:
         (folder / room).unlink()
         (folder / room).mkdir()
-    for module in ("__init__", "bridge", "graph", "dvc_quick"):
+    for module in ("__init__", "bridge", "graph", "dvc_quick", "reading", "cache"):
         shutil.copyfile(workspace.HOME / f"tasks/{module}.py", folder / f"tasks/{module}.py")
     shutil.copytree(workspace.HOME / "common", folder / "common", dirs_exist_ok=True)
     (folder / "tasks/toy.py").write_text(TOY)
