@@ -1,11 +1,7 @@
-"""The verb `animate`: a photo and a clip in, a video out, and where it came from.
-
-It asks DVC first what is stale; Prefect is started only where there is something to do.
-"""
+"""The verb `animate`: a photo and a clip in, a video out, and where it came from."""
 
 from __future__ import annotations
 
-import os
 import tempfile
 import time
 from dataclasses import dataclass
@@ -19,10 +15,10 @@ from common.settings import Sampling
 from flows import order, report
 from flows.place import InWorkspace, copy
 from flows.report import console
-from tasks import bridge, catalog, inputs, lineage, watchdog
+from flows.working import bring_up_to_date
+from tasks import catalog, inputs, lineage
 from tasks.bridge import StageRun
-from tasks.catalog import Catalog
-from tasks.graph import Address
+from tasks.catalog import DEFAULT_BASE, Catalog
 
 _NO_TRAINING = {"steps": 0}
 _AS_FILMED = {"mode": "none"}
@@ -51,6 +47,8 @@ class Animate(InWorkspace):
     """seed of the sampling noise"""
     finetune: bool = True
     """fit the model to the subject first"""
+    base: Annotated[str, arg(metavar="KEY")] = DEFAULT_BASE
+    """the base to start from, e.g. one that train-base made"""
     retarget: bool = True
     """bring CLIP's person to the subject's height and place"""
     start: Number = None
@@ -81,7 +79,7 @@ class Animate(InWorkspace):
         self.enter()
         items, render = self._register(files)
         addresses = order.animate(items, render)
-        runs = _bring_up_to_date(addresses, render)
+        runs = bring_up_to_date(addresses, "animate", render)
         copy(Path(f"data/videos/{render}.mp4"), out)
         if sheet:
             copy(Path(f"data/reports/{render}/contact.png"), sheet)
@@ -93,7 +91,7 @@ class Animate(InWorkspace):
         )
 
     def _register(self, files: dict[str, Path]) -> tuple[Catalog, str]:
-        raws = {name: inputs.take_in(path) for name, path in files.items()}
+        raws = dict(zip(files, inputs.take_in_all(list(files.values())), strict=True))
         cut = self._cut()
         training = None if self.finetune else _NO_TRAINING
         with catalog.edit() as items:
@@ -102,7 +100,7 @@ class Animate(InWorkspace):
             truth = (
                 items.add_source(*raws["truth"], files["truth"].name, cut) if self.truth else None
             )
-            subject = items.add_subject(photo, finetune_unet=training, finetune_vae=training)
+            subject = items.add_subject(photo, self.base, training, training)
             motion = None if self.retarget else _AS_FILMED
             render = items.add_render(
                 subject, driving, self._sampling(), truth, audio=self.audio, retarget=motion
@@ -142,31 +140,3 @@ def _writable(path: Path, suffix: str) -> Path:
         raise InputError(
             f"nothing can be written to {nearest} ({error.strerror})", "give another place"
         ) from None
-
-
-def _bring_up_to_date(addresses: list[Address], render: str) -> list[StageRun]:
-    if bridge.stale(addresses):
-        watchdog.guard()
-        _quiet_prefect()
-        board = report.Board(addresses)
-        with board.shown():
-            from flows.animate import animate
-
-            return animate(render)
-    runs = [StageRun(address, "unchanged", 0.0) for address in addresses]
-    lineage.record(runs)
-    return runs
-
-
-def _quiet_prefect() -> None:
-    """Prefect's settings for one command of its own; what the user has set stays."""
-    for name, value in {
-        "PREFECT_HOME": str(Path("data/prefect").absolute()),
-        "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "true",
-        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "DO_NOT_TRACK": "1",
-        "PREFECT_LOGGING_LEVEL": "CRITICAL",
-        "PREFECT_LOGGING_TO_API_ENABLED": "false",
-    }.items():
-        os.environ.setdefault(name, value)

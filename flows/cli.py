@@ -9,13 +9,17 @@ from common import program
 from dreampose_core.__main__ import ExportCheckpoint, ImportCheckpoint
 from flows.animating import Animate
 from flows.browsing import Lineage, List, Reproduce, Show, Status
+from flows.gathering import Gather
 from flows.managing import Doctor, Init, Remove, Use
 from flows.posing import Poses
+from flows.training import TrainBase
 from tasks.bridge import StageError
 
 VERBS = {
     "animate": Animate,
     "poses": Poses,
+    "dataset": Gather,
+    "train-base": TrainBase,
     "list": List,
     "show": Show,
     "status": Status,

@@ -12,6 +12,7 @@ import io
 import re
 import shutil
 import tempfile
+from collections.abc import Sequence
 from contextlib import redirect_stderr
 from pathlib import Path
 
@@ -37,20 +38,32 @@ def probe(path: Path, *, max_frames: int = 0, **cut: float) -> None:
 
 def take_in(path: Path) -> tuple[str, str]:
     """Copy a file or a folder of photos; returns its raw key and the path of the copy."""
-    photos = photos_in(path) if path.is_dir() else []
-    digest = (_joint_hash(photos) if photos else file_hash(path))[:8]
+    return take_in_all([path])[0]
+
+
+def take_in_all(paths: Sequence[Path]) -> list[tuple[str, str]]:
+    """`take_in` of several, for which DVC is started once only."""
     RAW.mkdir(parents=True, exist_ok=True)
     with FileLock(RAW / ".lock"):
-        known = [copy for copy in RAW.glob(f"*-{digest}/source*") if copy.suffix != ".dvc"]
-        new = RAW / f"{slug(path.stem)}-{digest}" / f"source{_suffix(path)}"
-        target = known[0] if known else new
-        if not known:
-            with publish(target.parent) as partial:
-                partial.mkdir()
-                _copy(path, photos, partial / target.name)
-        if not target.with_name(target.name + ".dvc").exists():
-            bridge.add(target)
-    return target.parent.name, target.as_posix()
+        copies = [_taken(path) for path in paths]
+        new = [copy for copy in copies if not copy.with_name(copy.name + ".dvc").exists()]
+        if new:
+            bridge.add(list(dict.fromkeys(new)))
+    return [(copy.parent.name, copy.as_posix()) for copy in copies]
+
+
+def _taken(path: Path) -> Path:
+    """The copy of a file or of a folder of photos, made where there is none yet."""
+    photos = photos_in(path) if path.is_dir() else []
+    digest = (_joint_hash(photos) if photos else file_hash(path))[:8]
+    for copy in RAW.glob(f"*-{digest}/source*"):
+        if copy.suffix != ".dvc":
+            return copy
+    target = RAW / f"{slug(path.stem)}-{digest}" / f"source{_suffix(path)}"
+    with publish(target.parent) as partial:
+        partial.mkdir()
+        _copy(path, photos, partial / target.name)
+    return target
 
 
 def _copy(path: Path, photos: list[Path], target: Path) -> None:
