@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from common.datasets import Clip, read_dataset
+from common.errors import InputError
 from common.files import file_hash, folder_hash, publish, remove, write_json
 from common.progress import Progress
 from dreampose_core import conditioning, framing, pixels, posemaps, subject
@@ -86,6 +87,11 @@ def encode_clips(base: Path, dataset: Path, out: Path, batch_size: int) -> None:
                     else:
                         folder.mkdir()
                         pictures = subject.read_clip(model, Path(clip.frames), Path(clip.poses))
+                        if len(pictures.frames) != clip.count:
+                            raise InputError(
+                                f"{clip.frames} is no longer as {dataset} lists it",
+                                "run dreampose dataset again",
+                            )
                         for name, rows in encode_clip(model, pictures, batch_size).items():
                             np.save(folder / f"{name}.npy", rows)
                         write_json(folder / INFO, made_of)

@@ -95,6 +95,7 @@ def bring_all_up_to_date(
         except BaseException:
             bridge.stopping.set()
             pool.shutdown(cancel_futures=True)
+            bridge.stopping.clear()
             raise
 
 
