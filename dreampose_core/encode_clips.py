@@ -42,24 +42,26 @@ def encoders_hash(base: Path) -> str:
 @torch.no_grad()
 def encode_clip(model: DreamPosePipeline, clip: subject.Clip, batch_size: int) -> dict:
     """The arrays of one clip by name, `batch_size` frames at a time on the model's device."""
-    side = model.image_encoder.config.image_size
-    latents, tokens = [], []
+    parts = []
     for start in range(0, len(clip.frames), batch_size):
-        images = to_tensor(clip.frames[start : start + batch_size]).to(model.vae.device)
-        latents.append(encode(model.vae, images).half().cpu())
-        seen = model.image_encoder(clip_pixels(images, side)).last_hidden_state
-        tokens.append(seen.half().cpu())
-    config = model.conditioning.config
-    arrays = {
-        "latents": torch.cat(latents).numpy(),
-        "tokens": torch.cat(tokens).numpy(),
-        "uv": model.conditioning.uv(clip.iuv).half().numpy(),
+        these = range(start, min(start + batch_size, len(clip.frames)))
+        frames = np.stack([clip.frames[index] for index in these])
+        parts.append(_encoded(model, frames, np.stack([clip.iuv[index] for index in these])))
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _encoded(model: DreamPosePipeline, frames: np.ndarray, iuv: np.ndarray) -> dict:
+    images, config = to_tensor(frames).to(model.vae.device), model.conditioning.config
+    seen = clip_pixels(images, model.image_encoder.config.image_size)
+    tensors = {
+        "latents": encode(model.vae, images),
+        "tokens": model.image_encoder(seen).last_hidden_state,
+        "uv": model.conditioning.uv(iuv),
     }
     if config.parts:
-        arrays["parts"] = part_maps(clip.iuv, model.conditioning.grid).half().numpy()
-    if config.warp:
-        arrays |= {"frames": clip.frames, "iuv": clip.iuv}
-    return arrays
+        tensors["parts"] = part_maps(iuv, model.conditioning.grid)
+    arrays = {name: rows.half().cpu().numpy() for name, rows in tensors.items()}
+    return arrays | ({"frames": frames, "iuv": iuv} if config.warp else {})
 
 
 def encode_clips(base: Path, dataset: Path, out: Path, batch_size: int) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -18,24 +19,33 @@ import torch
 from torch import Tensor
 
 from common.errors import InputError
-from common.files import file_hash, folder_hash, publish, write_json
-from common.settings import NoiseSettings
+from common.files import file_hash, folder_hash, publish, remove, write_json
+from common.images import sheet
+from common.settings import NoiseSettings, Sampling
 from common.training import (
     Batch,
+    History,
+    Preview,
     TrainingSettings,
+    first_process,
     resume_folder,
     step_generator,
     train,
     write_curves,
 )
-from dreampose_core.denoising import DenoisingProblem, draw_noise
+from dreampose_core.conditioning import Condition
+from dreampose_core.denoising import CONDITION, DenoisingProblem, draw_noise
 from dreampose_core.encode_clips import CLIPS, INFO, encoders_hash
+from dreampose_core.finetune import PREVIEWS, previews_folder
+from dreampose_core.footprint import unet_activations
 from dreampose_core.model import load
-from dreampose_core.pipeline import DreamPosePipeline
+from dreampose_core.pipeline import DreamPosePipeline, Reference
+from dreampose_core.pixels import decode, to_frames
 from dreampose_core.posemaps import window
 from dreampose_core.subject import warped_reference
 
-_VALIDATION_PAIRS = 64
+_VALIDATION_PAIRS, _AT_ONCE, _SHOWN_PAIRS = 64, 4, 3
+_PREVIEW = Sampling(steps=10)
 
 
 class Pair(NamedTuple):
@@ -123,14 +133,31 @@ def read_info(encoded: Path) -> dict:
 
 
 @torch.no_grad()
-def loss_of(problem: DenoisingProblem, batch: Batch, size: int) -> float:
-    """Mean loss over a batch, `size` rows at a time on the problem's device."""
+def loss_of(problem: DenoisingProblem, batch: Batch) -> float:
+    """Mean loss over a batch, a few rows at a time on the problem's device."""
     device, total = problem.channel_weights.device, 0.0
     count = len(batch["latents"])
-    for start in range(0, count, size):
-        part = {name: rows[start : start + size].to(device) for name, rows in batch.items()}
+    for start in range(0, count, _AT_ONCE):
+        part = {k: rows[start : start + _AT_ONCE].to(device) for k, rows in batch.items()}
         total += problem(part).item() * len(part["latents"])
     return total / count
+
+
+@torch.no_grad()
+def shown(model: DreamPosePipeline, rows: Batch) -> np.ndarray:
+    """A sheet of pairs: the reference, the target as it is and as the model makes it."""
+    device = model.unet.device
+    model.to(device)
+    pictures = []
+    for index in range(len(rows["latents"])):
+        row = {name: values[index : index + 1].to(device) for name, values in rows.items()}
+        seen, latents, one = row["tokens"], row["reference_latents"], torch.ones(1, device=device)
+        tokens = [model.mixed_tokens(seen, latents, keep) for keep in (one, 0 * one)]
+        reference, target = to_frames(decode(model.vae, torch.cat([latents, row["latents"]])))
+        condition = Condition(**{name: row[name] for name in CONDITION if name in row})
+        looked = Reference(reference, np.zeros_like(reference), *tokens)
+        pictures.append([reference, target, *model(looked, condition, _PREVIEW)])
+    return sheet(pictures)
 
 
 def finetune_base(
@@ -161,11 +188,12 @@ def finetune_base(
 
     problem = DenoisingProblem(model, min_snr=min_snr)
     evaluate = None
+    watched = held_out if held_out.folders else clips
+    looked_at = watched.rows(model, watched.draw(step_generator(settings.seed, -2), _SHOWN_PAIRS))
     if held_out.folders:
         whole = replace(noise, dropout=0.0)
         fixed = drawn(held_out, _VALIDATION_PAIRS, whole, step_generator(settings.seed, -1))
-        micro = max(1, settings.batch_size // settings.accumulation)
-        evaluate = lambda: {"validation": loss_of(problem, fixed, micro)}  # noqa: E731
+        evaluate = lambda: {"validation": loss_of(problem, fixed)}  # noqa: E731
     history = train(
         problem,
         partial(drawn, clips, settings.batch_size, noise),
@@ -179,9 +207,19 @@ def finetune_base(
             "min_snr": str(min_snr),
         },
         evaluate=evaluate,
+        preview=Preview(previews_folder(out), lambda: shown(model, looked_at)),
+        activations=lambda fitted: unet_activations(model, fitted),
     )
-    with publish(out) as folder:
-        model.save_pretrained(folder)
-        write_curves(history, folder / "training")
-        figures = {"settings": asdict(settings), "frames": clips.frames, **history[-1]}
-        write_json(folder / "training" / "figures.json", figures)
+    if first_process():
+        _publish(model, history, {"settings": asdict(settings), "frames": clips.frames}, out)
+
+
+def _publish(model: DreamPosePipeline, history: History, figures: dict, out: Path) -> None:
+    previews = previews_folder(out)
+    with publish(out) as partial:
+        model.save_pretrained(partial)
+        write_curves(history, partial / "training")
+        write_json(partial / "training" / "figures.json", figures | history[-1])
+        if previews.is_dir():
+            shutil.copytree(previews, partial / "training" / PREVIEWS)
+    remove(previews)

@@ -20,7 +20,7 @@ import pytest
 from tasks import graph, workspace
 from tasks.catalog import NOTHING
 
-STAGES = set(graph.stages())
+STAGES = {name for name in graph.stages() if not graph.is_beside(name)}
 
 
 def python(*arguments: object, cwd: Path = workspace.HOME) -> str:

@@ -14,6 +14,7 @@ from common.datasets import Clip, Dataset, Failure, read_dataset, write_dataset
 from common.errors import InputError
 from common.files import folder_hash
 from common.frames import FramesInfo, write_frames
+from common.images import read_png
 from common.poses import PosesInfo, write_poses
 from common.program import main
 from common.training import step_generator
@@ -274,10 +275,17 @@ class TestTraining:
         assert (figures["frames"], figures["step"]) == (8, 3)
         assert figures["settings"]["learning_rate"] == 5e-6
 
-    def test_a_warp_is_made_for_every_pair(self, world, tmp_path):
-        given = ("--base", world / "mini", "--encoded", world / "mini-encoded")
-        assert run("finetune-base", *given, "--out", tmp_path / "out", *SHORT) == 0
-        assert load(str(tmp_path / "out")).conditioning.config.warp
+    @pytest.mark.parametrize("base", ["tiny", "mini"])
+    def test_pictures_on_the_way_do_not_change_it(self, world, tmp_path, base):
+        given = ("--base", world / base, "--encoded", world / f"{base}-encoded", *SHORT)
+        assert run("finetune-base", *given, "--out", tmp_path / "plain") == 0
+        assert run("finetune-base", *given, "--preview-every", 2, "--out", tmp_path / "shown") == 0
+        config = load(str(world / base)).conditioning.config
+        picture = read_png(tmp_path / "shown/training/previews/000002.png")
+        assert picture.shape == (3 * config.height + 4, 3 * config.width + 4, 3)
+        for part in ("unet", "adapter"):
+            assert folder_hash(tmp_path / "plain" / part) == folder_hash(tmp_path / "shown" / part)
+        assert not list(tmp_path.glob(".*"))
 
     def test_without_a_test_part_nothing_is_measured(self, world, tmp_path):
         shutil.copytree(world / "tiny-encoded", tmp_path / "encoded")
