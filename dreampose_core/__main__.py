@@ -1,7 +1,8 @@
 """`python -m dreampose_core VERB`: every stage of the model as a program with explicit arguments.
 
 Reading order: frames → base → finetune-unet, finetune-vae → sample → assemble → evaluate;
-`train-autoencoder` and `train-base` are the recipe of the shipped weights.
+encode-clips → finetune-base make another base; `train-decoder` and `train-base` are the recipe
+of the shipped weights.
 """
 
 from __future__ import annotations
@@ -150,6 +151,53 @@ class FinetuneVae(TrainingSettings):
 
 
 Scheduler = Literal["base", "ddim", "pndm", "dpm++", "unipc"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodeClips:
+    """A dataset's clips as a base's encoders see them, computed once for all its trainings."""
+
+    base: Path
+    dataset: Path
+    """the file that `dreampose dataset` wrote"""
+    out: Path
+    batch_size: int = 16
+    """frames at a time"""
+
+    def run(self) -> None:
+        from dreampose_core.encode_clips import encode_clips
+
+        encode_clips(**vars(self))
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinetuneBase(NoiseSettings, TrainingSettings):
+    """UNet and adapter to many clips: another base."""
+
+    base: Path
+    encoded: Path
+    """folder of encode-clips"""
+    out: Path
+    steps: int = 0
+    """0 trains for --epochs"""
+    epochs: float = 5.0
+    """times as many samples as there are frames to train on"""
+    learning_rate: float = 5e-6
+    min_snr: float = 0.0
+    """gamma of min-SNR weighting; 0 for none"""
+
+    def run(self) -> None:
+        from dreampose_core.finetune_base import finetune_base
+
+        finetune_base(
+            self.base,
+            self.encoded,
+            self.out,
+            self.epochs,
+            group(NoiseSettings, self),
+            self.min_snr,
+            group(TrainingSettings, self),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -382,6 +430,8 @@ VERBS = {
     "base": Base,
     "finetune-unet": FinetuneUnet,
     "finetune-vae": FinetuneVae,
+    "encode-clips": EncodeClips,
+    "finetune-base": FinetuneBase,
     "sample": Sample,
     "sweep": Sweep,
     "assemble": Assemble,

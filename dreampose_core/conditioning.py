@@ -82,11 +82,14 @@ class Conditioning(ModelMixin, ConfigMixin):
         warped = c.latent_channels + CLASS_MAP_CHANNELS
         return 2 * c.pose_window + PART_MAP_CHANNELS * c.parts + warped * c.warp
 
+    def uv(self, iuv: np.ndarray) -> Tensor:
+        """Each frame's own UV maps (T, 2, h, w) in the model's range, of uint8 (T, H, W, 3)."""
+        maps = on_grid(uv_maps(iuv), self.grid)
+        return 2 * maps - 1 if self.config.pose_range == "symmetric" else maps
+
     def pose(self, iuv: np.ndarray) -> Condition:
         """The pose conditions of a clip's IUV images uint8 (T, H, W, 3) at the model's size."""
-        uv = windows(on_grid(uv_maps(iuv), self.grid), self.config.pose_window)
-        if self.config.pose_range == "symmetric":
-            uv = 2 * uv - 1
+        uv = windows(self.uv(iuv), self.config.pose_window)
         return Condition(uv, part_maps(iuv, self.grid) if self.config.parts else None)
 
     def warped_frames(

@@ -34,6 +34,12 @@ def window_indices(count: int, window: int) -> Tensor:
     return around.clamp(0, count - 1)
 
 
+def window(maps: np.ndarray, index: int, size: int) -> Tensor:
+    """The window (1, size·C, h, w) of frame `index` alone, of maps (T, C, h, w) in a file, say."""
+    around = window_indices(len(maps), size)[index].numpy()
+    return torch.from_numpy(maps[around]).float().flatten(0, 1)[None]
+
+
 def windows(maps: Tensor, window: int) -> Tensor:
     """Maps (T, C, h, w) to (T, window·C, h, w): frame i−k, …, i, …, i+k behind one another."""
     return maps[window_indices(len(maps), window)].flatten(1, 2)

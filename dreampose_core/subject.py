@@ -88,6 +88,21 @@ def jittered(frame: np.ndarray, iuv: np.ndarray, random: np.random.Generator) ->
 
 
 @torch.no_grad()
+def warped_reference(
+    model: DreamPosePipeline, picture: np.ndarray, iuv: np.ndarray, target_iuv: np.ndarray
+) -> Batch:
+    """What a model with a warp sees of a pair beside the poses: one row; else nothing.
+
+    The reference's picture and IUV and the target's IUV are uint8 (H, W, 3).
+    """
+    if not model.conditioning.config.warp:
+        return {}
+    moved, classes = model.conditioning.warped_frames(picture, iuv, [target_iuv])
+    latents = encode(model.vae, to_tensor(moved).to(model.vae.device)).cpu()
+    return {"warped": latents, "classes": classes}
+
+
+@torch.no_grad()
 def encoded_pairs(model: DreamPosePipeline, clip: Clip, count: int, seed: int) -> Batch:
     """`count` training pairs as tensors: target latents, conditions, reference."""
     random = np.random.default_rng(seed)
@@ -118,8 +133,5 @@ def encoded_pairs(model: DreamPosePipeline, clip: Clip, count: int, seed: int) -
         }
         if condition.parts is not None:
             row["parts"] = condition.parts
-        if model.conditioning.config.warp:
-            moved, row["classes"] = model.conditioning.warped_frames(picture, iuv, [frame_iuv])
-            row["warped"] = encode(model.vae, to_tensor(moved))
-        rows.append(row)
+        rows.append(row | warped_reference(model, picture, iuv, frame_iuv))
     return {name: torch.cat([row[name] for row in rows]) for name in rows[0]}

@@ -1,7 +1,4 @@
-"""The verb `animate`: a photo and a clip in, a video out, and where it came from.
-
-It asks DVC first what is stale; Prefect is started only where there is something to do.
-"""
+"""The verb `animate`: a photo and a clip in, a video out, and where it came from."""
 
 from __future__ import annotations
 
@@ -16,15 +13,15 @@ from tyro.conf import Positional, arg
 from common.errors import InputError
 from common.program import printable
 from common.settings import Sampling
-from flows import order, report, server
+from flows import order, report
 from flows.place import InWorkspace, copy, writable
 from flows.report import console
 from flows.reporting import page_of
-from tasks import bridge, catalog, commits, device, inputs, lineage, parameters, watchdog
+from flows.working import bring_up_to_date
+from tasks import catalog, commits, inputs, lineage, parameters
 from tasks.again import AS_FILMED, NO_TRAINING
 from tasks.bridge import StageRun
-from tasks.catalog import Catalog
-from tasks.graph import Address
+from tasks.catalog import DEFAULT_BASE, Catalog
 
 _AS_SET = "(default: as in params.yaml)"
 Count = Annotated[int | None, arg(metavar="N", help_behavior_hint=_AS_SET)]
@@ -51,6 +48,8 @@ class Animate(InWorkspace):
     """seed of the sampling noise"""
     finetune: bool = True
     """fit the model to the subject first"""
+    base: Annotated[str, arg(metavar="KEY")] = DEFAULT_BASE
+    """the base to start from, e.g. one that train-base made"""
     retarget: bool = True
     """bring CLIP's person to the subject's height and place"""
     start: Number = None
@@ -88,7 +87,7 @@ class Animate(InWorkspace):
             inputs.probe(path, limits, **({} if name == "subject" else self._cut()))
         items, render = self._register(files)
         addresses = order.animate(items, render)
-        runs = _bring_up_to_date(addresses, render)
+        runs = bring_up_to_date(addresses, "animate", render)
         if self.commit:
             commits.commit(f"animate {render}")
         copy(Path(f"data/videos/{render}.mp4"), out)
@@ -105,7 +104,7 @@ class Animate(InWorkspace):
         )
 
     def _register(self, files: dict[str, Path]) -> tuple[Catalog, str]:
-        raws = {name: inputs.take_in(path) for name, path in files.items()}
+        raws = dict(zip(files, inputs.take_in_all(list(files.values())), strict=True))
         cut = self._cut()
         training = None if self.finetune else NO_TRAINING
         with catalog.edit() as items:
@@ -114,7 +113,7 @@ class Animate(InWorkspace):
             truth = (
                 items.add_source(*raws["truth"], files["truth"].name, cut) if self.truth else None
             )
-            subject = items.add_subject(photo, finetune_unet=training, finetune_vae=training)
+            subject = items.add_subject(photo, self.base, training, training)
             motion = None if self.retarget else AS_FILMED
             render = items.add_render(
                 subject, driving, self._sampling(), truth, audio=self.audio, retarget=motion
@@ -137,16 +136,3 @@ class Animate(InWorkspace):
         console.print(report.lineage_tree(lineage.tree(made[0]), items, commands=False))
         console.print(" and ".join(f"[bold]{escape(printable(str(file)))}[/]" for file in made))
         console.print(f"{seconds:.1f} s in all")
-
-
-def _bring_up_to_date(addresses: list[Address], render: str) -> list[StageRun]:
-    if bridge.stale(addresses):
-        watchdog.guard()
-        server.for_one_command()
-        with report.Board(addresses).shown(), device.attended():
-            from flows.animate import animate
-
-            return animate(render)
-    runs = [StageRun(address, "unchanged", 0.0) for address in addresses]
-    lineage.record(runs)
-    return runs

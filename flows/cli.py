@@ -9,10 +9,12 @@ from common import program
 from dreampose_core.__main__ import ExportCheckpoint, ImportCheckpoint
 from flows.animating import Animate
 from flows.browsing import Lineage, List, Reproduce, Show, Status
+from flows.gathering import Gather
 from flows.managing import Doctor, Gc, Init, Remove, Use
 from flows.posing import Poses
 from flows.reporting import Report
 from flows.sweeping import Sweep
+from flows.training import TrainBase
 from flows.unattended import Deploy, Reprocess, Serve, Work
 from tasks.bridge import StageError
 
@@ -24,6 +26,8 @@ VERBS = {
     "deploy": Deploy,
     "work": Work,
     "poses": Poses,
+    "dataset": Gather,
+    "train-base": TrainBase,
     "list": List,
     "show": Show,
     "status": Status,

@@ -69,12 +69,8 @@ class Remove(InWorkspace):
                 names = ", ".join(f"{g.removesuffix('s')}/{k}" for g, k in users)
                 raise InputError(f"{names} is made of it", "add --users to remove that as well")
             gone = items.remove(group, key)
-        addresses = [address for g, k in gone for address in graph.stages_of(g, k)]
-        for entry in graph.locked(addresses).values():
-            for out in entry["outs"]:
-                remove(Path(out["path"]))
         for g, k in gone:
-            remove(graph.item_folder(g, k))
+            graph.discard(g, k)
             if g == "renders":
                 remove(page.path_of(k))
             console.print(f"removed {g.removesuffix('s')}/{k}")

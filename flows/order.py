@@ -20,6 +20,17 @@ def personalize(catalog: Catalog, subject: str) -> list[Address]:
     ]
 
 
+def train(catalog: Catalog, training: str) -> list[Address]:
+    """A base finetuned to a dataset, whose clips are prepared; then a base like any other."""
+    item = catalog.trainings[training]
+    return [
+        Address("base", item.base),
+        Address("encode-clips", item.encoding),
+        Address("finetune-base", training),
+        Address("base", training),
+    ]
+
+
 def animate(catalog: Catalog, render: str) -> list[Address]:
     """A render from the raw inputs on."""
     item = catalog.renders[render]
@@ -40,6 +51,8 @@ def everything(catalog: Catalog) -> list[Address]:
     for source in catalog.sources:
         if not catalog.users("sources", source):
             addresses += prepare(source)
+    for training in catalog.trainings:
+        addresses += train(catalog, training)
     for subject, item in catalog.subjects.items():
         addresses += [*prepare(item.source), *personalize(catalog, subject)]
     for render in catalog.renders:

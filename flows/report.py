@@ -15,6 +15,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.tree import Tree
 
+from common.datasets import Dataset
 from common.errors import InputError
 from tasks import events
 from tasks.arguments import Overrides
@@ -154,6 +155,9 @@ def items_table(items: Catalog) -> Table:
     table = Table("kind", "item", "made of", box=None, pad_edge=False)
     for key, source in items.sources.items():
         table.add_row("source", key, escape(source.name) + _overrides(source.frames))
+    for key, training in items.trainings.items():
+        made_of = f"{training.base} on {items.encodings[training.encoding].dataset}"
+        table.add_row("training", key, made_of + _overrides(training.finetune_base))
     for key, subject in items.subjects.items():
         own = subject.finetune_unet
         table.add_row("subject", key, f"{subject.source} on {subject.base}{_overrides(own)}")
@@ -181,6 +185,18 @@ def status_table(stale: dict[Address, list[str]], total: int) -> Group | str:
 def _short(reasons: Sequence[str]) -> str:
     more = f" and {len(reasons) - 3} more" * (len(reasons) > 3)
     return "; ".join(reasons[:3]) + more
+
+
+def dataset_table(dataset: Dataset) -> Group:
+    """How many clips and frames there are, and why some are left out."""
+    table = Table("", "clips", "frames", box=None, pad_edge=False)
+    for part in ("train", "test"):
+        clips = getattr(dataset, part)
+        table.add_row(part, str(len(clips)), str(sum(clip.count for clip in clips)))
+    left_out = Table("left out", "why", box=None, pad_edge=False)
+    for failure in dataset.failed:
+        left_out.add_row(escape(failure.name), escape(failure.reason))
+    return Group(table, *([left_out] if dataset.failed else []))
 
 
 def item_table(

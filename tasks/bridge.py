@@ -15,8 +15,9 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +39,8 @@ _CHILD = (
 )
 _DVC, _QUICK = (_CHILD.format(module=module) for module in ("dvc.cli", "tasks.dvc_quick"))
 _POLL_SECONDS, _MERCY_SECONDS = 0.2, 3.0
+stopping = threading.Event()
+"""Set where this process is interrupted: stages that run in its other threads are ended too."""
 
 
 @dataclass(frozen=True)
@@ -113,13 +116,15 @@ def stale(addresses: Iterable[Address]) -> dict[Address, list[Any]]:
     return {names[target]: reasons[target] for target in names if target in reasons}
 
 
-def add(path: Path) -> None:
-    """Put a file under DVC's care: its bytes go to the cache, `path`.dvc names them."""
+def add(paths: Sequence[Path]) -> None:
+    """Put files under DVC's care: their bytes go to the cache, `path`.dvc names them."""
+    names = [str(path) for path in paths]
     with _scratch() as run_dir:
-        code = _run(_QUICK, ["add", str(path)], run_dir)
+        code = _run(_QUICK, ["add", *names], run_dir)
         log = (run_dir / "log.txt").read_text(encoding="utf-8")
     if code:
-        raise InputError(f"DVC cannot take {path}: {_last_error(log)}", f"run: dvc add {path}")
+        said = f"DVC cannot take {' '.join(names)}: {_last_error(log)}"
+        raise InputError(said, f"run: dvc add {' '.join(names)}")
 
 
 def push(targets: Iterable[str]) -> None:
@@ -172,6 +177,8 @@ def _run(child: str, arguments: list[str], run_dir: Path, listener: Listener | N
             while True:
                 with suppress(subprocess.TimeoutExpired):
                     return process.wait(_POLL_SECONDS)
+                if stopping.is_set():
+                    raise KeyboardInterrupt
                 reader.read()
         finally:
             _end(process)

@@ -1,6 +1,7 @@
 """`data/catalog.yaml`: what exists. DVC makes every stage of every item listed there.
 
 - a *base* is a model to start from;
+- an *encoding* is a dataset as a base's encoders see it, a *training* a base finetuned to it;
 - a *source* is a photo or clip that was taken in, cut to frames and poses;
 - a *subject* is a source and the base that is finetuned to it;
 - a *motion* is a driving source whose poses are brought to a subject source's framing;
@@ -51,9 +52,28 @@ class _Item(BaseModel):
 
 
 class Base(_Item):
-    """A model to start from, as `params.yaml` says."""
+    """A model to start from, as `params.yaml` says; `trained` is the model of a training."""
 
     base: Overrides = {}
+    trained: Annotated[
+        str, StringConstraints(pattern=rf"^({NOTHING}|data/trained/[a-z0-9-]{{1,200}})$")
+    ] = NOTHING
+
+
+class Encoding(_Item):
+    """A dataset (`data/datasets/NAME.json`) encoded once for all trainings of a base."""
+
+    dataset: Key
+    base: Key
+    encode_clips: Overrides = {}
+
+
+class Training(_Item):
+    """A base that is finetuned to a dataset; the outcome is a model like any base."""
+
+    encoding: Key
+    base: Key
+    finetune_base: Overrides = {}
 
 
 class Source(_Item):
@@ -111,8 +131,13 @@ _MADE_OF = {
     },
     "motions": {"sources": ("subject", "driving")},
     "subjects": {"bases": ("base",), "sources": ("source",)},
+    "trainings": {"encodings": ("encoding",), "bases": ("base",)},
+    "encodings": {"bases": ("base",)},
 }
 """Group → group of what its items are made of → the fields that name it."""
+
+_BY_PATH = {"sources": ("truth", "data/frames"), "trainings": ("trained", "data/trained")}
+"""Group → the field by which others name the folder of one of its items, and where that lies."""
 
 
 class Catalog(BaseModel):
@@ -120,6 +145,8 @@ class Catalog(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     bases: dict[Key, Base] = {}
+    encodings: dict[Key, Encoding] = {}
+    trainings: dict[Key, Training] = {}
     sources: dict[Key, Source] = {}
     subjects: dict[Key, Subject] = {}
     motions: dict[Key, Motion] = {}
@@ -130,6 +157,29 @@ class Catalog(BaseModel):
         base = Base(base=checked("base", overrides))
         key = _key(slug(name), {"base": base.base})
         self.bases[key] = base
+        return key
+
+    def add_training(
+        self,
+        dataset: str,
+        base: str = DEFAULT_BASE,
+        finetune_base: Mapping[str, Any] | None = None,
+    ) -> str:
+        """Register a base that is finetuned to a dataset; returns the key of it and of its base."""
+        self._require_base(base)
+        encoding = dataset if base == DEFAULT_BASE else f"{dataset}--{base}"
+        self.encodings[encoding] = Encoding(dataset=dataset, base=base)
+        training = Training(
+            encoding=encoding,
+            base=base,
+            finetune_base=checked("finetune-base", dict(finetune_base or {})),
+        )
+        key = _key(encoding, {"finetune_base": training.finetune_base})
+        trained = f"data/trained/{key}"
+        if self.bases.get(key, Base(trained=trained)).trained != trained:
+            raise InputError(f"there is another base '{key}'", "give the dataset another name")
+        self.trainings[key] = training
+        self.bases[key] = Base(base=checked("base", {"source": trained}), trained=trained)
         return key
 
     def add_source(
@@ -163,10 +213,8 @@ class Catalog(BaseModel):
         finetune_vae: Mapping[str, Any] | None = None,
     ) -> str:
         """Register a source as the subject of a base; returns the subject's key."""
-        if base == DEFAULT_BASE:
-            self.bases.setdefault(base, Base())
         self._require("sources", source)
-        self._require("bases", base)
+        self._require_base(base)
         subject = Subject(
             source=source,
             base=base,
@@ -255,13 +303,13 @@ class Catalog(BaseModel):
 
     def users(self, group: str, key: str) -> list[tuple[str, str]]:
         """The items, by group and key, that are made of this one, renders first."""
-        truth = f"data/frames/{key}" if group == "sources" else None
+        named, folder = _BY_PATH.get(group, ("", ""))
         return [
             (other, name)
-            for other, fields in _MADE_OF.items()
+            for other in [*_MADE_OF, "bases"]
             for name, item in getattr(self, other).items()
-            if any(getattr(item, field) == key for field in fields.get(group, ()))
-            or (truth and getattr(item, "truth", None) == truth)
+            if any(getattr(item, f) == key for f in _MADE_OF.get(other, {}).get(group, ()))
+            or (named and getattr(item, named, None) == f"{folder}/{key}")
         ]
 
     def made_of(self, group: str, key: str) -> set[tuple[str, str]]:
@@ -276,15 +324,22 @@ class Catalog(BaseModel):
 
     def remove(self, group: str, key: str) -> list[tuple[str, str]]:
         """Remove an item and what is made of it; returns all that went, (group, key) each."""
-        gone = [(group, key), *self.users(group, key)]
-        gone += [u for g, k in gone[1:] for u in self.users(g, k)]
-        for other, name in dict.fromkeys(gone):
-            getattr(self, other).pop(name, None)
+        gone = [(group, key)]
+        for item in gone:
+            gone += [user for user in self.users(*item) if user not in gone]
+        for other, name in gone:
+            del getattr(self, other)[name]
         wanted = {render.motion for render in self.renders.values()}
         for name in [name for name in self.motions if name not in wanted]:
             del self.motions[name]
             gone.append(("motions", name))
-        return list(dict.fromkeys(gone))
+        return gone
+
+    def _require_base(self, key: str) -> None:
+        """The base named by `params.yaml` is there as soon as it is asked for."""
+        if key == DEFAULT_BASE:
+            self.bases.setdefault(key, Base())
+        self._require("bases", key)
 
     def _require(self, group: str, key: str) -> None:
         if key not in getattr(self, group):

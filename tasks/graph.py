@@ -19,11 +19,15 @@ from typing import Any, NamedTuple
 import yaml
 
 from common.errors import InputError
-from common.files import write_text
+from common.files import remove, write_text
 from tasks.reading import read_yaml
 
-GRAPH, ITEMS = Path("dvc.yaml"), Path("data/items")
+GRAPH, ITEMS, TRAINING = Path("dvc.yaml"), Path("data/items"), Path("data/training")
+BESIDE = ("encodings", "trainings")
+"""Groups whose stages take days and run only when asked for by name: `dvc repro -R data/items`
+does not meet them, and `reproduce` takes what they made as it is."""
 _UP = "../../../.."
+_GIVEN = ("data/raw/", "data/trained/", "data/datasets/")
 _HEAD = "# The stages of dvc.yaml for one item. Written by the program, as the catalog is.\n"
 _PLOTS = {
     "renders": {
@@ -105,11 +109,16 @@ def stages_of(group: str, key: str) -> list[Address]:
 
 def item_folder(group: str, key: str) -> Path:
     """Where an item's `dvc.yaml` and `dvc.lock` lie."""
-    return ITEMS / group / key
+    return (TRAINING if group in BESIDE else ITEMS) / group / key
 
 
 def _group(entry: dict[str, Any]) -> str:
     return entry["foreach"].strip("${}")
+
+
+def is_beside(address: str) -> bool:
+    """Whether `STAGE@ITEM` is a stage of the groups beside."""
+    return address.partition("@")[0] in [s.name for s in stages().values() if s.group in BESIDE]
 
 
 def targets(addresses: Iterable[Address]) -> dict[Address, str]:
@@ -192,15 +201,23 @@ def needed(addresses: Sequence[Address], stale: Collection[Address]) -> set[Addr
     entries = locked(addresses)
     makers = {out["path"]: address for address, entry in entries.items() for out in entry["outs"]}
     found: set[Address] = set()
+
+    def may_change(path: str) -> bool:
+        return makers[path] in found if path in makers else _is_made(path)
+
     for address in addresses:
-        if address in stale or any(
-            makers.get(dep["path"]) in {None, *found}
-            for dep in entries[address]["deps"]
-            if _is_made(dep["path"])
-        ):
+        if address in stale or any(may_change(dep["path"]) for dep in entries[address]["deps"]):
             found.add(address)
     return found
 
 
+def discard(group: str, key: str) -> None:
+    """Remove an item's stages and what they made, whose bytes stay in DVC's cache."""
+    for entry in locked(stages_of(group, key)).values():
+        for out in entry["outs"]:
+            remove(Path(out["path"]))
+    remove(item_folder(group, key))
+
+
 def _is_made(path: str) -> bool:
-    return path.startswith("data/") and not path.startswith("data/raw/")
+    return path.startswith("data/") and not path.startswith(_GIVEN)

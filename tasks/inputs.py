@@ -12,6 +12,7 @@ import io
 import re
 import shutil
 import tempfile
+from collections.abc import Sequence
 from contextlib import redirect_stderr
 from pathlib import Path
 
@@ -44,21 +45,32 @@ def take_in(path: Path) -> tuple[str, str]:
 
     Raises InputError where it changes meanwhile.
     """
-    digest = _digest(path)
+    return take_in_all([path])[0]
+
+
+def take_in_all(paths: Sequence[Path]) -> list[tuple[str, str]]:
+    """`take_in` of several, for which DVC is started once only."""
     RAW.mkdir(parents=True, exist_ok=True)
     with FileLock(RAW / ".lock"):
-        known = [copy for copy in RAW.glob(f"*-{digest}/source*") if copy.suffix != ".dvc"]
-        new = RAW / f"{slug(path.stem)}-{digest}" / f"source{_suffix(path)}"
-        target = known[0] if known else new
-        if not known:
-            with publish(target.parent) as partial:
-                partial.mkdir()
-                _copy(path, partial / target.name)
-                if _digest(partial / target.name) != digest:
-                    raise InputError(f"{path} changes while it is read", "wait until it is whole")
-        if not _is_in_care(target.with_name(target.name + ".dvc")):
-            bridge.add(target)
-    return target.parent.name, target.as_posix()
+        copies = [_taken(path, _digest(path)) for path in paths]
+        new = [copy for copy in copies if not _is_in_care(copy.with_name(copy.name + ".dvc"))]
+        if new:
+            bridge.add(list(dict.fromkeys(new)))
+    return [(copy.parent.name, copy.as_posix()) for copy in copies]
+
+
+def _taken(path: Path, digest: str) -> Path:
+    """The copy of a file or of a folder of photos, made where there is none yet."""
+    for copy in RAW.glob(f"*-{digest}/source*"):
+        if copy.suffix != ".dvc":
+            return copy
+    target = RAW / f"{slug(path.stem)}-{digest}" / f"source{_suffix(path)}"
+    with publish(target.parent) as partial:
+        partial.mkdir()
+        _copy(path, partial / target.name)
+        if _digest(partial / target.name) != digest:
+            raise InputError(f"{path} changes while it is read", "wait until it is whole")
+    return target
 
 
 def _is_in_care(listing: Path) -> bool:

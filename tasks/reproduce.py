@@ -22,7 +22,7 @@ from pathlib import Path
 
 from common.errors import InputError
 from common.files import file_hash, remove
-from tasks import lineage
+from tasks import graph, lineage
 from tasks.cache import cached, content_hash, folder_files
 from tasks.lineage import Node, Record
 from tasks.workspace import ROOMS
@@ -65,9 +65,12 @@ def reproduce(file: Path) -> Iterator[Reproduced]:
 
 
 def _in_running_order(node: Node) -> Iterator[Record]:
+    """The stages to run; a base that a training made is taken as it is."""
+    if not node.record or graph.is_beside(node.record["stage"]):
+        return
     for child in node.children:
         yield from _in_running_order(child)
-    if node.record and not node.again:
+    if not node.again:
         yield node.record
 
 

@@ -6,7 +6,9 @@ Call a task directly, never by `.submit()`: a cancelled submission leaves its ch
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextvars import copy_context
 from functools import cache
 from typing import Any
 from uuid import UUID
@@ -17,7 +19,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 
 from tasks import bridge, device, events, graph, lineage, parameters
-from tasks.bridge import StageBusyError, StageRun, run_stage
+from tasks.bridge import StageBusyError, StageError, StageRun, run_stage
 from tasks.graph import Address
 
 _BUSY_RETRIES, _BUSY_SECONDS = 17_280, 5  # a day
@@ -77,6 +79,38 @@ def run_needed(
     for run in fresh.values():
         events.tell(events.Finished(run))
     return [fresh.get(a) or step(a.stage)(a.item, pull=pull) for a in addresses]
+
+
+def bring_all_up_to_date(
+    chains: Mapping[str, Sequence[Address]], workers: int
+) -> Iterator[tuple[str, StageError | None]]:
+    """Run every chain's stages one after the other, so many chains at a time.
+
+    Yields each chain's name as it ends, with the error that ended it if one did. The stages are
+    processes of their own, so threads wait for them; an interrupt ends them all.
+    """
+
+    def run(addresses: Sequence[Address]) -> StageError | None:
+        try:
+            for address in addresses:
+                step(address.stage)(address.item)
+        except StageError as error:
+            return error
+        return None
+
+    with ThreadPoolExecutor(workers) as pool:
+        running = {
+            pool.submit(copy_context().run, run, addresses): name
+            for name, addresses in chains.items()
+        }
+        try:
+            for future in as_completed(running):
+                yield running[future], future.result()
+        except BaseException:
+            bridge.stopping.set()
+            pool.shutdown(cancel_futures=True)
+            bridge.stopping.clear()
+            raise
 
 
 class _Reporter:

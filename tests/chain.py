@@ -16,7 +16,7 @@ from typing import Any
 
 from tasks import graph, workspace
 
-STAGES = set(graph.stages())
+STAGES = {name for name in graph.stages() if not graph.is_beside(name)}
 SECRETS = {
     name: f"secret-{name.lower()}-4711"
     for name in ("HF_TOKEN", "AWS_SECRET_ACCESS_KEY", "PREFECT_API_KEY", "GITHUB_TOKEN")

@@ -194,6 +194,31 @@ class TestItems:
         assert set(items.motions) == {items.renders[kept].motion}
         assert ("motions", items.renders[kept].motion) not in gone
 
+    def test_a_training_makes_a_base_that_subjects_can_start_from(self, items):
+        with catalog.edit() as items:
+            plain = items.add_training("ubc")
+            short = items.add_training("ubc", finetune_base={"steps": 3})
+            second = items.add_training("dance", plain)
+            subject = items.add_subject("anna-11111111", short)
+        assert (plain, second) == ("ubc", "dance--ubc")
+        assert re.fullmatch(r"ubc-[0-9a-f]{8}", short)
+        assert set(items.encodings) == {"ubc", "dance--ubc"}
+        assert items.bases[short].trained == f"data/trained/{short}"
+        assert items.bases[short].base == {"source": f"data/trained/{short}"}
+        assert items.users("trainings", short) == [("bases", short)]
+        assert subject == f"anna-11111111--{short}"
+        gone = items.remove("encodings", "ubc")
+        assert len(gone) == len(set(gone))
+        assert (items.encodings, items.trainings, set(items.bases)) == ({}, {}, {"default"})
+        assert subject not in items.subjects
+        assert set(items.subjects) == {"anna-11111111"}
+
+    def test_a_training_does_not_replace_another_base(self, items):
+        with pytest.raises(InputError, match="another base 'default'"):
+            items.add_training("default")
+        with pytest.raises(InputError, match="no 'nobody' among the bases"):
+            items.add_training("ubc", "nobody")
+
     def test_removing_the_base_takes_all(self, items):
         items.remove("bases", "default")
         assert (items.bases, items.subjects, items.renders) == ({}, {}, {})

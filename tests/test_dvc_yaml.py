@@ -12,6 +12,8 @@ from tasks.arguments import arguments, typed
 STAGES = graph.stages()
 GROUPS = {
     "bases": catalog.Base,
+    "encodings": catalog.Encoding,
+    "trainings": catalog.Training,
     "sources": catalog.Source,
     "subjects": catalog.Subject,
     "motions": catalog.Motion,

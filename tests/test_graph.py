@@ -56,6 +56,25 @@ def test_a_stage_whose_input_nobody_recorded_is_needed(recorded):
     assert graph.needed([POSE], []) == {POSE}
 
 
+def test_what_was_trained_is_needed_only_as_it_changes(recorded):
+    train = Address("fit", "x")
+    path = Path("data/items/things/x/dvc.lock")
+    stages = yaml.safe_load(path.read_text())["stages"]
+    stages["draw"]["deps"] = [{"path": "data/trained/x"}]
+    stages["fit"]["outs"] = [{"path": "data/trained/x"}]
+    path.write_text(yaml.safe_dump({"stages": stages}))
+    assert graph.needed([DRAW], []) == set()
+    assert graph.needed([train, DRAW], []) == set()
+    assert graph.needed([train, DRAW], [train]) == {train, DRAW}
+
+
+def test_what_takes_days_lies_beside():
+    assert graph.item_folder("trainings", "x") == Path("data/training/trainings/x")
+    assert graph.item_folder("renders", "x") == Path("data/items/renders/x")
+    assert graph.is_beside("finetune-base@x")
+    assert not graph.is_beside("finetune-unet@x")
+
+
 def test_all_is_needed_where_nothing_is_recorded(toy):
     toy(DEFINITIONS, {"things": {"x": 1}})
     assert graph.needed(CHAIN, CHAIN) == set(CHAIN)
