@@ -11,7 +11,7 @@ from common.errors import InputError
 from tasks.catalog import CATALOG
 from tasks.graph import ITEMS
 
-_PLACES = (str(CATALOG), str(ITEMS), ":(glob)data/raw/**/*.dvc")
+_PLACES = (str(CATALOG), "data/.gitignore", str(ITEMS), ":(glob)data/raw/**/*.dvc")
 
 
 def commit(message: str) -> bool:
@@ -29,8 +29,9 @@ def commit(message: str) -> bool:
 
 def _existing() -> list[str]:
     """Git refuses a pattern that fits nothing."""
-    wanted = [place for place in _PLACES[:2] if Path(place).exists()]
-    return wanted + [_PLACES[2]] * any(Path("data/raw").glob("*/*.dvc"))
+    *plain, pattern = _PLACES
+    wanted = [place for place in plain if Path(place).exists()]
+    return wanted + [pattern] * any(Path("data/raw").glob("*/*.dvc"))
 
 
 def _git(*arguments: str) -> str:

@@ -186,6 +186,7 @@ class TestCommits:
         git("add", "mine.txt")
         assert commits.commit("anna is new")
         assert set(git("ls-tree", "-r", "--name-only", "HEAD").split()) == {
+            "data/.gitignore",
             "data/catalog.yaml",
             f"data/items/sources/{key}/dvc.yaml",
             f"data/items/sources/{key}/dvc.lock",
