@@ -155,7 +155,7 @@ def shown(model: DreamPosePipeline, rows: Batch) -> np.ndarray:
         tokens = [model.mixed_tokens(seen, latents, keep) for keep in (one, 0 * one)]
         reference, target = to_frames(decode(model.vae, torch.cat([latents, row["latents"]])))
         condition = Condition(**{name: row[name] for name in CONDITION if name in row})
-        looked = Reference(reference, np.zeros_like(reference), *tokens)
+        looked = Reference(reference, np.zeros_like(reference), *tokens, latents)
         pictures.append([reference, target, *model(looked, condition, _PREVIEW)])
     return sheet(pictures)
 

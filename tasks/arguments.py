@@ -20,11 +20,15 @@ from tasks import graph
 Overrides = dict[str, bool | int | float | str]
 
 
-@cache
 def arguments(stage: graph.Stage) -> dict[str, Any]:
     """Name and type of every argument of the stage's program that its command does not fix."""
-    program = import_module(f"{stage.room}.__main__").VERBS[stage.verb]
-    return {name: kind for name, kind in get_type_hints(program).items() if name not in stage.fixed}
+    hints = _hints(stage.room, stage.verb)
+    return {name: kind for name, kind in hints.items() if name not in stage.fixed}
+
+
+@cache
+def _hints(room: str, verb: str) -> dict[str, Any]:
+    return get_type_hints(import_module(f"{room}.__main__").VERBS[verb])
 
 
 def checked(stage_name: str, overrides: dict[str, Any]) -> Overrides:
