@@ -27,7 +27,8 @@ def training_needs(problem: nn.Module, settings: TrainingSettings, activations: 
     halves = 2.0 * trained * (settings.mixed_precision != "no")
     state = _OPTIMIZER_BYTES[settings.optimizer] + 4 * (settings.ema_decay > 0)
     return {
-        "weights": stored + halves,
+        "weights": float(stored),
+        "half copies": halves,
         "gradients": 4.0 * trained,
         "optimizer": state * trained,
         "activations": float(activations),

@@ -1,7 +1,8 @@
 """What a training step of the UNet or of the decoder keeps for its way back, estimated.
 
-Counted are the outputs of the layers, block by block, times a factor that `bench/train.py`
-measured; with gradient checkpointing a block keeps its inputs and only the largest one the rest.
+Counted are the outputs of the layers, block by block, times a factor that fits the peak of
+`bench/full_size.py train`; with gradient checkpointing a block keeps its inputs and only the
+largest one the rest.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from common.settings import TrainingSettings
 from dreampose_core.pipeline import DreamPosePipeline
 
-_KEPT = 30
+_KEPT = 200
 """Values kept a channel and cell of a layer: its norms, products, attention and feed-forward."""
 _KEPT_DECODER = 14
 

@@ -118,7 +118,8 @@ def _group(entry: dict[str, Any]) -> str:
 
 def is_beside(address: str) -> bool:
     """Whether `STAGE@ITEM` is a stage of the groups beside."""
-    return address.partition("@")[0] in [s.name for s in stages().values() if s.group in BESIDE]
+    entry = _definitions().get(address.partition("@")[0])
+    return entry is not None and _group(entry) in BESIDE
 
 
 def targets(addresses: Iterable[Address]) -> dict[Address, str]:
