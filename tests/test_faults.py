@@ -8,7 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -215,16 +215,8 @@ def forget_the_render(place: Path) -> None:
         lock.unlink()
 
 
-@pytest.fixture
-def small_disk(tmp_path) -> Iterator[Path]:
-    """A folder whose file system, seen by `unshare`d programs only, has hardly any room."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    return folder
-
-
 @pytest.mark.slow
-def test_a_full_disk_is_said_and_survived(place, files, small_disk):
+def test_a_full_disk_is_said_and_survived(place, files):
     """`data/samples` lies on a disk with no room; with room the same command goes on."""
     before = recorded(place)
     forget_the_render(place)

@@ -13,7 +13,7 @@ from media_samples import noise_clip
 from common.errors import InputError
 from common.settings import Limits
 from dreampose_core.extract import extract_frames
-from flows import cli
+from flows import cli, server
 from tasks import bridge, catalog, graph, inputs, lineage, parameters, workspace
 from tasks.arguments import checked, typed
 from tasks.graph import Address
@@ -304,6 +304,15 @@ def test_no_file_is_read_as_code():
         if name.startswith("yaml.") and name.endswith("load"):
             assert ast.unparse(call.args[1]) == "yaml.CSafeLoader", path
     assert loads >= 2
+
+
+def test_the_server_listens_to_this_machine_only(tmp_path, monkeypatch):
+    started = []
+    monkeypatch.setattr(server, "start", lambda *words, output: started.append(words))
+    monkeypatch.setenv("PREFECT_API_URL", "")
+    server._start_server(4200, tmp_path)
+    ((*_, option, host, _, _),) = started
+    assert (option, host) == ("--host", "127.0.0.1")
 
 
 @pytest.mark.slow
