@@ -133,14 +133,14 @@ def read_info(encoded: Path) -> dict:
 
 
 @torch.no_grad()
-def loss_of(problem: DenoisingProblem, batch: Batch) -> float:
+def validation(problem: DenoisingProblem, batch: Batch) -> dict[str, float]:
     """Mean loss over a batch, a few rows at a time on the problem's device."""
     device, total = problem.channel_weights.device, 0.0
     count = len(batch["latents"])
     for start in range(0, count, _AT_ONCE):
         part = {k: rows[start : start + _AT_ONCE].to(device) for k, rows in batch.items()}
         total += problem(part).item() * len(part["latents"])
-    return total / count
+    return {"validation": total / count}
 
 
 @torch.no_grad()
@@ -178,6 +178,8 @@ def finetune_base(
         raise InputError(f"{encoded} was made with another base", "encode the clips with this one")
     clips, held_out = (EncodedClips.open(encoded, part) for part in ("train", "test"))
     steps = settings.steps or math.ceil(epochs * clips.frames / settings.batch_size)
+    if steps < 1:
+        raise InputError(f"{steps} steps train nothing", "give --steps or --epochs above 0")
     settings = replace(settings, steps=steps)
     model = load(str(base))
     train_steps = model.scheduler.config.num_train_timesteps
@@ -186,14 +188,16 @@ def finetune_base(
         rows = clips.rows(model, clips.draw(generator, count))
         return rows | draw_noise(generator, rows["latents"], train_steps, noise)
 
-    problem = DenoisingProblem(model, min_snr=min_snr)
-    evaluate = None
-    watched = held_out if held_out.folders else clips
-    looked_at = watched.rows(model, watched.draw(step_generator(settings.seed, -2), _SHOWN_PAIRS))
+    def look() -> np.ndarray:
+        watched = held_out if held_out.folders else clips
+        pairs = watched.draw(step_generator(settings.seed, -2), _SHOWN_PAIRS)
+        return shown(model, watched.rows(model, pairs))
+
+    problem, evaluate = DenoisingProblem(model, min_snr=min_snr), None
     if held_out.folders:
         whole = replace(noise, dropout=0.0)
         fixed = drawn(held_out, _VALIDATION_PAIRS, whole, step_generator(settings.seed, -1))
-        evaluate = lambda: {"validation": loss_of(problem, fixed)}  # noqa: E731
+        evaluate = partial(validation, problem, fixed)
     history = train(
         problem,
         partial(drawn, clips, settings.batch_size, noise),
@@ -207,7 +211,7 @@ def finetune_base(
             "min_snr": str(min_snr),
         },
         evaluate=evaluate,
-        preview=Preview(previews_folder(out), lambda: shown(model, looked_at)),
+        preview=Preview(previews_folder(out), look),
         activations=lambda fitted: unet_activations(model, fitted),
     )
     if first_process():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,12 +18,11 @@ from flows import order, report, working
 from flows.animating import Count, Number
 from flows.place import InWorkspace
 from flows.report import console
-from tasks import catalog, clips, freshness, graph, inputs, lineage, parameters
+from tasks import catalog, clips, device, freshness, graph, inputs, lineage, parameters
 from tasks.bridge import StageRun
-from tasks.clips import Listed
+from tasks.clips import DATASETS, Listed
 from tasks.graph import Address
 
-FOLDER = Path("data/datasets")
 _TAKEN_AT_ONCE = 16
 Raw = tuple[str, str]
 
@@ -56,13 +54,14 @@ class Gather(InWorkspace):
         name = catalog.slug(self.name or folder.name)
         listed, failed = clips.find(folder)
         self.enter()
+        parameters.load()
         taken, unusable = _taken_in(listed, self._cut())
         sources, twice = self._registered(taken)
         problems = _prepared(name, list(sources), self.workers)
         dataset = Dataset(name, failed=[*failed, *unusable, *twice])
         for source, clip in sources.items():
             _add(dataset, clip, source, problems.get(source))
-        path = FOLDER / f"{name}.json"
+        path = DATASETS / f"{name}.json"
         write_dataset(path, dataset)
         _forget(problems)
         console.print(report.dataset_table(dataset))
@@ -93,7 +92,8 @@ def _taken_in(
 ) -> tuple[dict[Listed, Raw], list[Failure]]:
     """Where the copies of the clips are, and the clips that cannot be read."""
     taken: dict[Listed, Raw] = {}
-    failed, limits = [], parameters.limits()
+    failed = []
+    limits = parameters.limits()
     with Progress("clips taken in", len(listed)) as progress:
         for start in range(0, len(listed), _TAKEN_AT_ONCE):
             part = listed[start : start + _TAKEN_AT_ONCE]
@@ -118,11 +118,10 @@ def _prepared(name: str, sources: Sequence[str], workers: int) -> dict[str, str]
     if not waiting:
         return {}
     working.begin()
-    threads = max(1, (os.cpu_count() or 1) // workers)
-    os.environ.setdefault("OMP_NUM_THREADS", str(threads))
-    from flows.ingest import ingest
+    with device.attended():
+        from flows.ingest import ingest
 
-    return ingest(name, waiting, workers)
+        return ingest(name, waiting, workers)
 
 
 def _add(dataset: Dataset, clip: Listed, source: str, problem: str | None) -> None:

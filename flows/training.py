@@ -13,12 +13,13 @@ from common.datasets import Clip, read_dataset
 from common.errors import InputError
 from flows import order, report
 from flows.animating import Count, Number
-from flows.gathering import FOLDER, recorded
+from flows.gathering import recorded
 from flows.place import InWorkspace
 from flows.report import console
 from flows.working import bring_up_to_date
 from tasks import catalog
 from tasks.catalog import DEFAULT_BASE
+from tasks.clips import DATASETS
 
 
 @dataclass(frozen=True)
@@ -57,10 +58,10 @@ class TrainBase(InWorkspace):
 
 def _check(name: str) -> None:
     """Raises InputError where there is no such dataset or its clips are no longer what it says."""
-    if catalog.slug(name) != name or not (FOLDER / f"{name}.json").exists():
-        there = ", ".join(sorted(path.stem for path in FOLDER.glob("*.json"))) or "none yet"
+    if catalog.slug(name) != name or not (DATASETS / f"{name}.json").exists():
+        there = ", ".join(sorted(path.stem for path in DATASETS.glob("*.json"))) or "none yet"
         raise InputError(f"there is no dataset {name!r}", f"there are: {there}")
-    dataset = read_dataset(FOLDER / f"{name}.json")
+    dataset = read_dataset(DATASETS / f"{name}.json")
     changed = [clip.name for clip in dataset.train + dataset.test if not _is_as_listed(clip)]
     if changed:
         raise InputError(

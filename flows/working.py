@@ -23,6 +23,6 @@ def bring_up_to_date(addresses: Sequence[Address], flow: str, item: str) -> list
 
 
 def begin() -> None:
-    """Prefect's settings for one command of its own, whose children end with it."""
+    """Make ready for a flow of this command's own, whose children end with it."""
     watchdog.guard()
     server.for_one_command()

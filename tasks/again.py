@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tasks.arguments import Overrides
-from tasks.catalog import NOTHING, Catalog
+from tasks.catalog import DEFAULT_BASE, NOTHING, Catalog
 
 NO_TRAINING: Overrides = {"steps": 0}
 AS_FILMED: Overrides = {"mode": "none"}
@@ -19,6 +19,8 @@ def animate_command(items: Catalog, key: str) -> list[str]:
     words = ["dreampose", "animate", *map(_file, names), "-o", "out.mp4"]
     words += _options(items.sources[render.driving].frames)
     words += _options(render.sample)
+    if render.base != DEFAULT_BASE:
+        words += ["--base", render.base]
     if items.subjects[render.subject].finetune_unet == NO_TRAINING:
         words.append("--no-finetune")
     if items.motions[render.motion].retarget == AS_FILMED:

@@ -17,7 +17,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,7 +116,7 @@ def stale(addresses: Iterable[Address]) -> dict[Address, list[Any]]:
     return {names[target]: reasons[target] for target in names if target in reasons}
 
 
-def add(paths: Sequence[Path]) -> None:
+def add(*paths: Path) -> None:
     """Put files under DVC's care: their bytes go to the cache, `path`.dvc names them."""
     names = [str(path) for path in paths]
     with _scratch() as run_dir:

@@ -18,6 +18,8 @@ from urllib.parse import unquote
 from common.datasets import Failure, Part
 from common.errors import InputError
 
+DATASETS = Path("data/datasets")
+"""Where the dataset files lie."""
 VIDEO = frozenset({".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".gif"})
 _LIST = re.compile(r"(?:.*[-_ .])?(train|test)(?:[-_ ].*)?\.(?:txt|csv)", re.IGNORECASE)
 

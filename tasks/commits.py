@@ -9,9 +9,13 @@ from filelock import FileLock
 
 from common.errors import InputError
 from tasks.catalog import CATALOG
-from tasks.graph import ITEMS
+from tasks.clips import DATASETS
+from tasks.graph import ITEMS, TRAINING
 
-_PLACES = (str(CATALOG), "data/.gitignore", str(ITEMS), ":(glob)data/raw/**/*.dvc")
+_PLACES = (
+    *map(str, (CATALOG, "data/.gitignore", ITEMS, TRAINING, DATASETS)),
+    ":(glob)data/raw/**/*.dvc",
+)
 
 
 def commit(message: str) -> bool:

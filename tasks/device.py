@@ -20,7 +20,9 @@ from pathlib import Path
 from common.errors import InputError
 from tasks.graph import Address
 
-STAGES = frozenset({"densepose", "finetune-unet", "finetune-vae", "sample"})
+STAGES = frozenset(
+    {"densepose", "encode-clips", "finetune-base", "finetune-unet", "finetune-vae", "sample"}
+)
 _POLL_SECONDS = 0.2
 _people = True
 

@@ -145,7 +145,7 @@ def _outputs(items: Catalog) -> Iterator[Path]:
             expected.setdefault(folder, set()).update(names)
     for folder, names in expected.items():
         for path in folder.glob("*"):
-            name = re.sub(r"^\.(.*)\.(partial|old|resume)$", r"\1", path.name)
+            name = re.sub(r"^\.(.*)\.(partial|old|resume|resume\.previews)$", r"\1", path.name)
             if name not in {*names, ".gitignore"}:
                 yield path
 
@@ -164,9 +164,10 @@ def _raw(items: Catalog) -> Iterator[Path]:
 
 def _folders(items: Catalog) -> Iterator[Path]:
     made = items.model_dump()
-    for path in graph.ITEMS.glob("*/*"):
-        if path.name not in made.get(path.parent.name, {}):
-            yield path
+    for folder in (graph.ITEMS, graph.TRAINING):
+        for path in folder.glob("*/*"):
+            if path.name not in made.get(path.parent.name, {}):
+                yield path
 
 
 def _older(folder: Path, days: float) -> Iterator[Path]:

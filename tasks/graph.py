@@ -98,7 +98,10 @@ def _stage(name: str, entry: dict[str, Any]) -> Stage:
         fixed=frozenset(flag.replace("-", "_") for flag in re.findall(r"--([\w-]+)", command)),
         settings=settings,
         deps=tuple(entry["do"]["deps"]),
-        outs=(*entry["do"]["outs"], *entry["do"].get("metrics", [])),
+        outs=tuple(
+            next(iter(out)) if isinstance(out, dict) else out  # a mapping of its options
+            for out in (*entry["do"]["outs"], *entry["do"].get("metrics", []))
+        ),
     )
 
 

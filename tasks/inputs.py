@@ -52,15 +52,16 @@ def take_in_all(paths: Sequence[Path]) -> list[tuple[str, str]]:
     """`take_in` of several, for which DVC is started once only."""
     RAW.mkdir(parents=True, exist_ok=True)
     with FileLock(RAW / ".lock"):
-        copies = [_taken(path, _digest(path)) for path in paths]
+        copies = [_taken(path) for path in paths]
         new = [copy for copy in copies if not _is_in_care(copy.with_name(copy.name + ".dvc"))]
         if new:
-            bridge.add(list(dict.fromkeys(new)))
+            bridge.add(*dict.fromkeys(new))
     return [(copy.parent.name, copy.as_posix()) for copy in copies]
 
 
-def _taken(path: Path, digest: str) -> Path:
+def _taken(path: Path) -> Path:
     """The copy of a file or of a folder of photos, made where there is none yet."""
+    digest = _digest(path)
     for copy in RAW.glob(f"*-{digest}/source*"):
         if copy.suffix != ".dvc":
             return copy

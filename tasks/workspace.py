@@ -50,7 +50,8 @@ def refuse_links_out() -> None:
     Looked at are the folders of stages and items and what lies in them, not single frames.
     """
     root = Path.cwd().resolve()
-    for pattern in ("data", "data/*", "data/*/*", "data/items/*/*", "data/raw/*/*"):
+    deep = ("data/items/*/*", "data/training/*/*", "data/raw/*/*")
+    for pattern in ("data", "data/*", "data/*/*", *deep):
         for path in Path().glob(pattern):
             if path.is_symlink() and not path.resolve().is_relative_to(root):
                 raise InputError(

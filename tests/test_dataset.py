@@ -19,7 +19,7 @@ from media_samples import encode
 from common.datasets import read_dataset, write_dataset
 from common.frames import read_info
 from tasks import catalog, workspace
-from tasks.lineage import content_hash
+from tasks.cache import content_hash
 
 REASONS = {
     "broken.mp4": "is damaged or cut off",

@@ -125,6 +125,21 @@ def test_what_a_removed_item_left_goes(here):
     }
 
 
+def test_what_a_training_is_making_stays_until_it_is_removed(here):
+    with catalog.edit() as items:
+        items.add_training("ubc")
+    made = ["data/encoded/ubc", "data/encoded/.ubc.partial", "data/trained/.ubc.resume"]
+    made.append("data/trained/.ubc.resume.previews")
+    for folder in made:
+        write(f"{folder}/some.npy")
+    assert not {path for waste in garbage.find() for path in waste.paths} & set(map(Path, made))
+    with catalog.edit() as items:
+        items.remove("encodings", "ubc")
+    found = {path for waste in garbage.find() for path in waste.paths}
+    assert found >= set(map(Path, made))
+    assert {graph.item_folder(group, "ubc") for group in graph.BESIDE} <= found
+
+
 def test_what_was_taken_in_today_stays(here):
     write("data/raw/new-00000000/source.png", old=False)
     write("data/runs/sample-x/log.txt", old=False)
