@@ -10,7 +10,9 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+from tyro.conf import Positional, arg
 
 from common.program import main
 from common.settings import Limits, NoiseSettings, Sampling, TrainingSettings, group
@@ -63,13 +65,27 @@ class Assemble:
         assemble(**vars(self))
 
 
-@dataclass(frozen=True)
-class Evaluate:
+@dataclass(frozen=True, kw_only=True)
+class Perceptual:
+    """Figures by networks trained on photographs; each names the package or file it needs."""
+
+    lpips: bool = False
+    """LPIPS, by the package lpips"""
+    fid: bool = False
+    """FID, by the package torch-fidelity"""
+    fvd: Path | None = None
+    """FVD, by this file i3d_torchscript.pt"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluate(Perceptual):
     """Metrics and a contact sheet of a render."""
 
     samples: Path
     subject: Path
     """frames folder of the subject"""
+    subject_poses: Path | None = None
+    """poses folder of the subject: are garment and skin colours kept?"""
     driving: Path
     """frames folder of the driving clip"""
     poses: Path
@@ -77,13 +93,46 @@ class Evaluate:
     out: Path
     truth: Path | None = None
     """frames folder of the true answer, where one exists"""
+    estimated_poses: Path | None = None
+    """poses folder estimated from the result: is it in the poses asked for?"""
     columns: int = 6
     """frames on the contact sheet"""
 
     def run(self) -> None:
         from dreampose_core.evaluate import evaluate
+        from dreampose_core.measuring import Extras
 
-        evaluate(**vars(self))
+        evaluate(
+            self.samples, self.subject, self.driving, self.poses, self.out, self.subject_poses,
+            self.truth, self.estimated_poses, self.columns, group(Extras, self),
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Compare(Perceptual):
+    """Any two clips compared: folders of pictures or videos."""
+
+    first: Annotated[Positional[Path], arg(metavar="FIRST")]
+    """folder of pictures or video"""
+    second: Annotated[Positional[Path], arg(metavar="SECOND")]
+    """the truth: as many pictures; scaled where the sizes differ"""
+    poses: Annotated[Path | None, arg(help_behavior_hint="")] = None
+    """poses folder of FIRST: adds figures of person and background"""
+    estimated_poses: Annotated[Path | None, arg(help_behavior_hint="")] = None
+    """poses folder estimated from FIRST: compared with --poses"""
+    out: Annotated[Path | None, arg(aliases=["-o"], metavar="FILE", help_behavior_hint="")] = None
+    """also write the figures to this .json"""
+    max_frames: int = 0
+    """the first so many frames of both; 0 for all"""
+
+    def run(self) -> None:
+        from dreampose_core.compare import compare
+        from dreampose_core.measuring import Extras
+
+        compare(
+            self.first, self.second, self.poses, self.estimated_poses, self.out, self.max_frames,
+            group(Extras, self),
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -436,6 +485,7 @@ VERBS = {
     "sweep": Sweep,
     "assemble": Assemble,
     "evaluate": Evaluate,
+    "compare": Compare,
     "import-checkpoint": ImportCheckpoint,
     "export-checkpoint": ExportCheckpoint,
     "start-autoencoder": StartAutoencoder,

@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torchmetrics.functional.image import structural_similarity_index_measure
 
+from dreampose_core.colour import lab
+
 Images = np.ndarray | torch.Tensor
 
 MAX_PSNR = 100.0
@@ -61,8 +63,20 @@ def flicker(frames: Images, background: Images) -> float:
     nothing to compare.
     """
     luma = torch.einsum("tchw,c->thw", _batch(frames), _LUMA)
-    still = _mask(background)
-    return luma.diff(dim=0).abs()[still[1:] & still[:-1]].mean().item()
+    return luma.diff(dim=0).abs()[_still(background)].mean().item()
+
+
+def colour_flicker(frames: Images, background: Images) -> float:
+    """Mean change of colour (distance in CIELAB's a, b plane) from frame to frame, as `flicker`."""
+    pixels = (_batch(frames).movedim(1, -1) * 255).round().to(torch.uint8).numpy()
+    change = torch.from_numpy(lab(pixels)[..., 1:]).diff(dim=0).norm(dim=-1)
+    return change[_still(background)].mean().item()
+
+
+def _still(background: Images) -> torch.Tensor:
+    """Bool (T − 1, H, W): background in a frame and in the next."""
+    mask = _mask(background)
+    return mask[1:] & mask[:-1]
 
 
 def _batch(images: Images) -> torch.Tensor:

@@ -6,7 +6,7 @@ import signal
 import sys
 
 from common import program
-from dreampose_core.__main__ import ExportCheckpoint, ImportCheckpoint
+from dreampose_core.__main__ import Compare, ExportCheckpoint, ImportCheckpoint
 from flows.animating import Animate
 from flows.browsing import Lineage, List, Reproduce, Show, Status
 from flows.gathering import Gather
@@ -28,6 +28,7 @@ VERBS = {
     "poses": Poses,
     "dataset": Gather,
     "train-base": TrainBase,
+    "evaluate": Compare,
     "list": List,
     "show": Show,
     "status": Status,

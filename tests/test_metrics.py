@@ -111,6 +111,21 @@ def test_flicker_by_hand():
     assert metrics.flicker(frames, background) == pytest.approx(0.2 * 0.7152)
 
 
+def test_colour_flicker_by_hand():
+    frames = np.full((2, 8, 8, 3), 100, np.uint8)
+    background = np.ones((2, 8, 8), bool)
+    frames[1] = 140
+    assert metrics.colour_flicker(frames, background) == pytest.approx(0, abs=0.05)
+    frames[0], frames[1] = (255, 0, 0), (0, 255, 0)
+    red, green = np.array([80.09, 67.20]), np.array([-86.18, 83.18])
+    expected = np.linalg.norm(red - green)
+    assert metrics.colour_flicker(frames, background) == pytest.approx(expected, abs=0.5)
+    background[0, 2:] = False
+    frames[1, :2] = frames[0, :2]
+    assert metrics.colour_flicker(frames, background) == 0
+    assert math.isnan(metrics.colour_flicker(frames, np.zeros_like(background)))
+
+
 def test_a_moving_person_is_no_flicker():
     frames = np.full((4, 8, 8, 3), 90, np.uint8)
     background = np.ones((4, 8, 8), bool)
