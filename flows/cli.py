@@ -8,6 +8,7 @@ import sys
 from common import program
 from dreampose_core.__main__ import Compare, ExportCheckpoint, ImportCheckpoint
 from flows.animating import Animate
+from flows.benchmarking import Benchmark
 from flows.browsing import Lineage, List, Reproduce, Show, Status
 from flows.gathering import Gather
 from flows.managing import Doctor, Gc, Init, Remove, Use
@@ -29,6 +30,7 @@ VERBS = {
     "dataset": Gather,
     "train-base": TrainBase,
     "evaluate": Compare,
+    "benchmark": Benchmark,
     "list": List,
     "show": Show,
     "status": Status,
