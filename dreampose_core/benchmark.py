@@ -43,7 +43,7 @@ from dreampose_core.measuring import one_thread
 from dreampose_core.model import load
 from dreampose_core.pipeline import DreamPosePipeline, Reference
 from dreampose_core.pixels import decode, encode, to_frames, to_tensor
-from dreampose_core.sample import change_scheduler
+from dreampose_core.scene import change_scheduler
 from dreampose_core.subject import Clip, encoded_pairs
 from dreampose_core.warp import backdrop, reference_surface, warp
 

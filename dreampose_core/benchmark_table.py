@@ -22,7 +22,7 @@ from common.images import write_png
 from common.pose_error import NO_PIXELS, PoseError, pose_error
 from common.pose_error import summary as pose_summary
 from common.progress import track
-from common.shards import open_shard, views
+from common.shards import Shard, open_shard, views
 from common.workers import in_processes
 from dreampose_core import identity, metrics
 from dreampose_core.benchmark import CEILING, METHODS, OURS, PUBLISHED, WARP, Level
@@ -41,9 +41,20 @@ _TURN = 15
 """Degrees of a step of the curves."""
 
 
-def person_mask(frames: np.ndarray, empty: np.ndarray) -> np.ndarray:
-    """Dilated mask (T, H, W) of what differs from the empty backdrop (H, W, 3)."""
-    apart = np.abs(frames.astype(np.int16) - empty).max(-1) > _CLOTHES_DIFFERENCE
+def person_mask(
+    frames: np.ndarray, empty: np.ndarray, person: np.ndarray | None = None
+) -> np.ndarray:
+    """Dilated mask (T, H, W) of what differs from the empty backdrop (H, W, 3).
+
+    Of made frames the true `person` (T, H, W) is given: a backdrop that is brighter or darker as a
+    whole is no person.
+    """
+    change = frames.astype(np.float32) - empty
+    if person is not None:
+        change -= np.stack([np.median(c[~p], 0) for c, p in zip(change, person, strict=True)])[
+            :, None, None
+        ]
+    apart = np.abs(change).max(-1) > _CLOTHES_DIFFERENCE
     kernel = np.ones((_DILATION, _DILATION), np.uint8)
     return np.stack([cv2.dilate(mask.astype(np.uint8), kernel) > 0 for mask in apart])
 
@@ -167,24 +178,14 @@ def _methods(
 def _measure_subject(job: _Job) -> dict[tuple[str, str], Seen]:
     """Every method's figures of one subject, and the true frames' own."""
     shard = open_shard(job.data)
-    photo, photo_iuv = (np.array(part[job.row, 0, 0]) for part in (shard.rgb, shard.iuv))
-    empty = backdrop(photo, photo_iuv)
-    colours = identity.surface_colours(photo, photo_iuv)
     own = np.load(job.true_poses, mmap_mode="r")[job.row, 1:] if job.true_poses else None
     seen: dict[tuple[str, str], Seen] = {}
     with one_thread():
         for clip in range(1, shard.shape[1]):
-            truth, iuv = (np.array(part[job.row, clip]) for part in (shard.rgb, shard.iuv))
-            flows = [motion(*truth[t : t + 2]) for t in range(len(truth) - 1)]
-            about = {
-                "subject": shard.meta["subjects"][job.row],
-                "motion": shard.meta["motions"][job.row][clip],
-            }
-            true = _True(truth, iuv, person_mask(truth, empty), empty, flows, colours)
-            places = [(about, side, yaw) for side, yaw in _turns(shard.yaw[job.row, clip])]
+            true = TrueClip.of(shard, job.row, clip)
             found = own[clip - 1] if own is not None else None
             one = seen.setdefault(("", TRUTH), Seen.nothing())
-            one.add(true.measure(truth, [], found, found))
+            one.add(true.measure(true.frames, found, found, near=False))
             for method in job.methods:
                 frames = np.array(np.load(method.frames, mmap_mode="r")[job.row, clip - 1])
                 poses = (
@@ -193,7 +194,7 @@ def _measure_subject(job: _Job) -> dict[tuple[str, str], Seen]:
                     else None
                 )
                 one = seen.setdefault((method.level, method.slug), Seen.nothing())
-                one.add(true.measure(frames, places, poses, found))
+                one.add(true.measure(frames, poses, found))
     return seen
 
 
@@ -204,33 +205,53 @@ def _turns(yaw: np.ndarray) -> list[tuple[str, float]]:
 
 
 @dataclass(frozen=True)
-class _True:
-    """One true clip and what of it every method is compared with."""
+class TrueClip:
+    """One true clip (T, H, W, 3) and what of it every method is compared with."""
 
     frames: np.ndarray
     iuv: np.ndarray
+    turns: list[tuple[str, float]]
+    """view and degrees turned away of each frame"""
     person: np.ndarray
     empty: np.ndarray
     flows: list[tuple[np.ndarray, np.ndarray]]
     subject: identity.SurfaceColours
 
+    @classmethod
+    def of(cls, shard: Shard, row: int, clip: int) -> TrueClip:
+        """A clip of a benchmark shard, whose subject's photo is the first frame of clip 0."""
+        photo, photo_iuv = (np.array(part[row, 0, 0]) for part in (shard.rgb, shard.iuv))
+        frames, iuv = (np.array(part[row, clip]) for part in (shard.rgb, shard.iuv))
+        empty = backdrop(photo, photo_iuv)
+        return cls(
+            frames,
+            iuv,
+            _turns(shard.yaw[row, clip]),
+            person_mask(frames, empty),
+            empty,
+            [motion(*frames[t : t + 2]) for t in range(len(frames) - 1)],
+            identity.surface_colours(photo, photo_iuv),
+        )
+
     def measure(
         self,
         frames: np.ndarray,
-        places: list[tuple[dict, str, float]],
-        poses: np.ndarray | None,
-        own_poses: np.ndarray | None,
+        poses: np.ndarray | None = None,
+        own_poses: np.ndarray | None = None,
+        *,
+        near: bool = True,
     ) -> Seen:
-        """Figures of `frames` (T, H, W, 3) with their estimated `poses`; rows for `places`."""
+        """Figures of `frames` (T, H, W, 3) with their estimated `poses`, and the truth's own.
+
+        Without `near` not how near they are to the truth.
+        """
         colours = identity.NO_CHANGE
         for frame, iuv in zip(frames, self.iuv, strict=True):
             seen = identity.surface_colours(frame, iuv)
             colours = colours + identity.colour_change(self.subject, seen)
-        mask = self.person | person_mask(frames, self.empty)
+        mask = self.person | person_mask(frames, self.empty, self.person)
         rows = [
             {
-                **about,
-                "frame": index,
                 "view": view,
                 "turn": turn,
                 "psnr": metrics.psnr(frames[index], self.frames[index]),
@@ -238,7 +259,7 @@ class _True:
                 "person_psnr": metrics.masked_psnr(frames[index], self.frames[index], mask[index]),
                 "person_ssim": metrics.masked_ssim(frames[index], self.frames[index], mask[index]),
             }
-            for index, (about, view, turn) in enumerate(places)
+            for index, (view, turn) in enumerate(self.turns if near else ())
         ]
         warped = [warped_difference(*frames[t : t + 2], *f) for t, f in enumerate(self.flows)]
         steady = {

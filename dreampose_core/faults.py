@@ -18,6 +18,7 @@ from dreampose_core.conditioning import Condition
 from dreampose_core.pipeline import DreamPosePipeline, Reference
 from dreampose_core.pixels import decode, encode, to_frames, to_tensor
 from dreampose_core.subject import Clip, encoded_pairs
+from dreampose_core.warp import backdrop, settled
 
 _ALPHA = 0.0047**0.5
 """How much of the picture Stable Diffusion's schedule leaves at its last time step."""
@@ -46,7 +47,10 @@ def faulty_frames(
     settings: Sampling,
     faults: SamplingFaults,
 ) -> np.ndarray:
-    """As the pipeline's own call, with faults: frames RGB uint8 (B, H, W, 3)."""
+    """As the pipeline's own call, with faults: frames RGB uint8 (B, H, W, 3).
+
+    With all of them nothing is settled, as nothing is in the published code.
+    """
     pixels = to_tensor(reference.image[None]).to(model.device)
     if faults.range_mix_up:
         one = torch.ones(1, device=model.device)
@@ -58,7 +62,10 @@ def faulty_frames(
         noise = noise * settings.noise_scale
     noise = noise.expand(len(condition.uv), -1, -1, -1)
     images = decode(model.vae, model.denoise(noise, reference, condition, settings))
-    return to_frames(stretched(images) if faults.stretch else images)
+    frames = to_frames(stretched(images) if faults.stretch else images)
+    if faults == ALL_FAULTS or not settings.settle:
+        return frames
+    return settled(frames, backdrop(reference.image, reference.iuv), settings.settle)
 
 
 def stretched(images: Tensor) -> Tensor:

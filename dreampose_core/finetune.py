@@ -111,7 +111,16 @@ def personalize(
     """
     pool = encoded_pairs(model, clip, pairs, settings.seed)
     given = dict(inputs or {}) | {"pairs": str(pairs)}
-    return train_on(model, pool, resume, settings, noise=noise, min_snr=min_snr, inputs=given)
+    return train_on(
+        model,
+        pool,
+        resume,
+        settings,
+        noise=noise,
+        min_snr=min_snr,
+        inputs=given,
+        preview=Preview(previews, lambda: _shown(model, clip)) if previews else None,
+    )
 
 
 def train_on(
@@ -123,6 +132,7 @@ def train_on(
     noise: NoiseSettings,
     min_snr: float = 0.0,
     inputs: Mapping[str, str] | None = None,
+    preview: Preview | None = None,
 ) -> History:
     """Train the model's UNet and adapter on pairs of `encoded_pairs`, in place."""
     train_steps = model.scheduler.config.num_train_timesteps
@@ -141,7 +151,7 @@ def train_on(
         resume,
         label="finetune unet",
         inputs=given,
-        preview=Preview(previews, lambda: _shown(model, clip)) if previews else None,
+        preview=preview,
         activations=lambda fitted: unet_activations(model, fitted),
     )
 

@@ -26,7 +26,7 @@ class Benchmark(InWorkspace):
     """Measure the model of params.yaml on held-out mannequins: table, figures, curves, sheets."""
 
     quick: bool = False
-    """two subjects, one motion, eight frames, ten finetuning steps: a look, no verdict"""
+    """two subjects, one motion, eight frames, fewer methods: a look, no verdict"""
 
     def run(self) -> None:
         self.enter()
