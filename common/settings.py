@@ -90,7 +90,7 @@ class Sampling:
     start_from: Literal["noise", "reference"] = "noise"
     """reference: begin with the noised picture, as the published code does"""
     settle: float = 0.0
-    """what differs from the subject's own backdrop by fewer grey levels becomes it; 0 for nothing"""
+    """what differs from the subject's own backdrop by fewer grey levels becomes it; 0: nothing"""
 
     def __post_init__(self) -> None:
         if not 1 <= self.steps <= MOST_STEPS:
