@@ -408,7 +408,7 @@ def _draw_curves(rows: list[dict[str, Any]], out: Path) -> None:
     levels = list(dict.fromkeys(row["level"] for row in rows if row["level"]))
     shown = [row for row in rows if row["method"] in (CEILING, WARP, "extended-warp")]
     figure, axes = pyplot.subplots(
-        1, len(levels), figsize=(5 * len(levels), 4), sharey=True, squeeze=False
+        1, len(levels), figsize=(5 * len(levels), 6), sharey=True, squeeze=False
     )
     for axis, level in zip(axes[0], levels, strict=True):
         own = [row for row in rows if row["level"] == level and row not in shown]
@@ -424,7 +424,7 @@ def _draw_curves(rows: list[dict[str, Any]], out: Path) -> None:
             )
         axis.set(title=level, xlabel="degrees turned away from the camera", xlim=(0, 180))
         axis.grid(alpha=0.25)
-        axis.legend(fontsize=7)
+        axis.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.14), frameon=False)
     axes[0][0].set_ylabel("PSNR on the person, dB")
     figure.tight_layout()
     with publish(out) as partial:
