@@ -250,17 +250,17 @@ class TrueClip:
             seen = identity.surface_colours(frame, iuv)
             colours = colours + identity.colour_change(self.subject, seen)
         mask = self.person | person_mask(frames, self.empty, self.person)
-        rows = [
-            {
-                "view": view,
-                "turn": turn,
-                "psnr": metrics.psnr(frames[index], self.frames[index]),
-                "ssim": metrics.ssim(frames[index], self.frames[index]),
-                "person_psnr": metrics.masked_psnr(frames[index], self.frames[index], mask[index]),
-                "person_ssim": metrics.masked_ssim(frames[index], self.frames[index], mask[index]),
-            }
-            for index, (view, turn) in enumerate(self.turns if near else ())
-        ]
+        rows = []
+        if near:
+            figures = metrics.by_picture(frames, self.frames, mask)
+            rows = [
+                {
+                    "view": view,
+                    "turn": turn,
+                    **{name: values[i] for name, values in figures.items()},
+                }
+                for i, (view, turn) in enumerate(self.turns)
+            ]
         warped = [warped_difference(*frames[t : t + 2], *f) for t, f in enumerate(self.flows)]
         steady = {
             "flicker": metrics.flicker(frames, ~self.person),

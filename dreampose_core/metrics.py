@@ -56,6 +56,22 @@ def masked_ssim(a: Images, b: Images, mask: Images) -> float:
     return (total[count > 0] / count[count > 0]).mean().item()
 
 
+def by_picture(a: Images, b: Images, mask: Images) -> dict[str, list[float]]:
+    """PSNR and SSIM of each picture, on the full frame and (`person_…`) inside the mask."""
+    first, second, inside = _batch(a), _batch(b), _mask(mask)
+    error = (first - second).square().mean(1)
+    similar, full = structural_similarity_index_measure(
+        first, second, data_range=1.0, reduction="none", return_full_image=True
+    )
+    count = inside.sum((1, 2))
+    return {
+        "psnr": _decibels(error.mean((1, 2))).tolist(),
+        "ssim": similar.reshape(-1).tolist(),
+        "person_psnr": _decibels((error * inside).sum((1, 2)) / count).tolist(),
+        "person_ssim": ((full.mean(1) * inside).sum((1, 2)) / count).tolist(),
+    }
+
+
 def flicker(frames: Images, background: Images) -> float:
     """Mean absolute change of brightness (BT.709 luma, 0–1) from frame to frame.
 

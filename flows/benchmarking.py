@@ -23,7 +23,7 @@ _PLAIN_SECONDS = 30.0
 
 @dataclass(frozen=True)
 class Benchmark(InWorkspace):
-    """Measure the model of params.yaml on held-out mannequins: table, figures, curves, sheets."""
+    """Measure the preset mini on people and motions it has never seen: tables, curves, sheets."""
 
     quick: bool = False
     """two subjects, one motion, eight frames, fewer methods: a look, no verdict"""

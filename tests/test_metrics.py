@@ -64,6 +64,20 @@ def test_a_batch_is_the_mean_of_its_pictures():
         assert figure(a, b, mask) == pytest.approx(np.mean(each), abs=1e-4)
 
 
+def test_all_of_each_picture_at_once():
+    a, b = noise(0, 3, 20, 24, 3), noise(1, 3, 20, 24, 3)
+    b[1] = a[1]
+    mask = noise(2, 3, 20, 24) > 128
+    mask[2] = False
+    found = metrics.by_picture(a, b, mask)
+    for i, (x, y, m) in enumerate(zip(a, b, mask, strict=True)):
+        assert found["psnr"][i] == pytest.approx(metrics.psnr(x, y), abs=1e-4)
+        assert found["ssim"][i] == pytest.approx(metrics.ssim(x, y), abs=1e-4)
+        inside = metrics.masked_psnr(x, y, m), metrics.masked_ssim(x, y, m)
+        said = found["person_psnr"][i], found["person_ssim"][i]
+        assert said == pytest.approx(inside, abs=1e-4, nan_ok=True)
+
+
 def test_ssim_as_published():
     a, b = noise(0, 40, 30, 3), noise(1, 40, 30, 3)
     b = (0.7 * a + 0.3 * b).astype(np.uint8)
