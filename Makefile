@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 LOCK := requirements.txt requirements-dev.txt pyproject.toml
 STAMP := $(VENV)/.installed-$(shell cat $(LOCK) | cksum | cut -d' ' -f1)
 
-.PHONY: help setup demo test lint format clean
+.PHONY: help setup demo bench test lint format clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*##  */\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -25,6 +25,9 @@ demo: setup  ## render examples/ to out/demo.mp4, with a contact sheet out/demo.
 	$(BIN)/dreampose animate examples/subject.png examples/driving.mp4 \
 		--truth examples/truth.mp4 --out out/demo.mp4 --sheet out/demo.png
 	@echo "video: out/demo.mp4   contact sheet: out/demo.png"
+
+bench: setup  ## the mannequin benchmark: tables, curves, sheets in data/benchmark/full/table
+	$(BIN)/dreampose benchmark
 
 test: setup lint  ## lint, then all tests
 	$(BIN)/python -m pytest

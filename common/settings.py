@@ -89,13 +89,15 @@ class Sampling:
     """scale of the initial noise: under 1 a small model shows less of its uncertainty as speckle"""
     start_from: Literal["noise", "reference"] = "noise"
     """reference: begin with the noised picture, as the published code does"""
+    settle: float = 0.0
+    """what differs from the subject's own backdrop by fewer grey levels becomes it; 0: nothing"""
 
     def __post_init__(self) -> None:
         if not 1 <= self.steps <= MOST_STEPS:
             raise InputError(f"--steps {self.steps} is out of range", f"give 1 to {MOST_STEPS}")
         if self.seed < 0:
             raise InputError(f"--seed {self.seed} is negative", "give a whole number from 0 on")
-        for name in ("s1", "s2", "noise_scale"):
+        for name in ("s1", "s2", "noise_scale", "settle"):
             value = getattr(self, name)
             if not 0 <= value <= MOST_STRENGTH:
                 raise InputError(f"--{name} {value} is out of range", f"give 0 to {MOST_STRENGTH}")

@@ -2,7 +2,7 @@
 
 Reading order: densepose → reformat → retarget; `import-poses` and `export-poses` exchange poses
 with the reference implementation; `train-iuv` and `evaluate-iuv` are the recipe of the shipped
-backend.
+backend; `estimate` serves the benchmark.
 """
 
 from __future__ import annotations
@@ -138,6 +138,23 @@ class EvaluateIuv:
         evaluate_iuv(**vars(self))
 
 
+@dataclass(frozen=True)
+class Estimate:
+    """Benchmark: the small network's IUV of arrays of frames; FOLDER/NAME.npy → FOLDER-NAME.npy."""
+
+    weights: Path
+    arrays: tuple[Path, ...]
+    """.npy files of RGB uint8 (S, …, H, W, 3)"""
+    out: Path
+    workers: int | None = None
+    """processes; all cores unless given"""
+
+    def run(self) -> None:
+        from densepose_prep.estimate import estimate
+
+        estimate(**vars(self))
+
+
 VERBS = {
     "densepose": Densepose,
     "reformat": Reformat,
@@ -146,6 +163,7 @@ VERBS = {
     "export-poses": ExportPoses,
     "train-iuv": TrainIuv,
     "evaluate-iuv": EvaluateIuv,
+    "estimate": Estimate,
 }
 
 if __name__ == "__main__":

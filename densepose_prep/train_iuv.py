@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from common.errors import InputError
 from common.files import publish, write_json
+from common.pose_error import NO_PIXELS, PoseError, part_iou, pose_error, summary
 from common.poses import PARTS
 from common.progress import track
 from common.shards import Shard, open_shard
@@ -107,53 +108,29 @@ def train_iuv(data: Path, validation: Path, out: Path, settings: TrainingSetting
         resume_folder(out),
         label="iuv network",
         inputs={"data": shard.key},
-        evaluate=lambda: summary(confusion(network, held_out[0][some], held_out[1][some])),
+        evaluate=lambda: summary(error_of(network, held_out[0][some], held_out[1][some])),
     )
     with publish(out) as partial:
         network.half().save_pretrained(partial)
         write_curves(history, partial / "training")
 
 
-Confusion = tuple[np.ndarray, np.ndarray]
-"""Counts (25, 25) true × found, and summed |ΔU|, |ΔV| (2,) where the part is right."""
-
-
 @torch.no_grad()
-def confusion(network: IuvNetwork, rgb: np.ndarray, iuv: np.ndarray, batch: int = 16) -> Confusion:
-    """Compare the network with the truth on frames and IUV (N, H, W, 3) uint8."""
+def estimated(network: IuvNetwork, rgb: np.ndarray) -> np.ndarray:
+    """IUV (N, H, W, 3) uint8 of frames (N, H, W, 3) uint8 of the network's size."""
     device = next(network.parameters()).device
-    counts, wrong = np.zeros((LABELS, LABELS), np.int64), np.zeros(2)
-    for start in range(0, len(rgb), batch):
-        frames = torch.from_numpy(np.array(rgb[start : start + batch])).permute(0, 3, 1, 2)
-        truth = np.array(iuv[start : start + batch])
-        logits, u, v = split_outputs(both_ways(network, to_picture(frames.to(device))))
-        labels = logits.argmax(1)
-        uv = torch.stack([of_label(u, labels), of_label(v, labels)], -1).clamp(0, 1).cpu().numpy()
-        found = labels.cpu().numpy()
-        cell = truth[..., 0].astype(np.int64) * LABELS + found
-        counts += np.bincount(cell.ravel(), minlength=LABELS**2).reshape(LABELS, LABELS)
-        right = (truth[..., 0] == found) & (found > 0)
-        wrong += np.abs(uv[right] - truth[..., 1:][right] / 255).sum(0)
-    return counts, wrong
+    frames = torch.from_numpy(np.array(rgb)).permute(0, 3, 1, 2).to(device)
+    logits, u, v = split_outputs(both_ways(network, to_picture(frames)))
+    labels = logits.argmax(1)
+    uv = torch.stack([of_label(u, labels), of_label(v, labels)], -1).clamp(0, 1)
+    surface = (255 * uv * (labels > 0)[..., None]).round()
+    return torch.cat([labels[..., None], surface], -1).to(torch.uint8).cpu().numpy()
 
 
-def part_iou(counts: np.ndarray) -> np.ndarray:
-    """Intersection over union of the 24 parts from one confusion matrix (25, 25)."""
-    right = np.diag(counts)
-    return (right / np.maximum(1, counts.sum(0) + counts.sum(1) - right))[1:]
-
-
-def summary(result: Confusion) -> dict[str, float]:
-    """Mean part IoU, silhouette IoU, mean |ΔU|, |ΔV| where the part is right."""
-    counts, wrong = result
-    right = max(1, np.diag(counts)[1:].sum())
-    body = counts[1:, 1:].sum()
-    return {
-        "part_iou": float(part_iou(counts).mean()),
-        "silhouette_iou": float(body / max(1, counts.sum() - counts[0, 0])),
-        "u_error": float(wrong[0] / right),
-        "v_error": float(wrong[1] / right),
-    }
+def error_of(network: IuvNetwork, rgb: np.ndarray, iuv: np.ndarray, batch: int = 16) -> PoseError:
+    """Compare the network with the truth on frames and IUV (N, H, W, 3) uint8."""
+    parts = (slice(start, start + batch) for start in range(0, len(rgb), batch))
+    return sum((pose_error(estimated(network, rgb[p]), iuv[p]) for p in parts), NO_PIXELS)
 
 
 def evaluate_iuv(weights: Path, data: Path, out: Path, seed: int) -> None:
@@ -165,9 +142,12 @@ def evaluate_iuv(weights: Path, data: Path, out: Path, seed: int) -> None:
     noisy = np.stack([degraded(np.array(frame), random) for frame in track(rgb, "degrading")])
     figures = {"data": shard.meta["split"], "frames": len(rgb)}
     for name, frames in (("clean", rgb), ("degraded", noisy)):
-        result = confusion(network, frames, iuv)
-        per_part = part_iou(result[0])
+        result = error_of(network, frames, iuv)
+        per_part = part_iou(result.counts)
         figures[name] = summary(result) | {
-            "per_part": {str(p + 1): round(float(per_part[p]), 4) for p in range(PARTS)}
+            "per_part": {
+                str(p + 1): None if np.isnan(per_part[p]) else round(float(per_part[p]), 4)
+                for p in range(PARTS)
+            }
         }
     write_json(out, figures)

@@ -2,7 +2,7 @@
 
 Reading order: frames → base → finetune-unet, finetune-vae → sample → assemble → evaluate;
 encode-clips → finetune-base make another base; `train-decoder` and `train-base` are the recipe
-of the shipped weights.
+of the shipped weights; `benchmark` and `benchmark-table` say how good they are.
 """
 
 from __future__ import annotations
@@ -10,10 +10,14 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+from tyro.conf import Positional, arg
 
 from common.program import main
 from common.settings import Limits, NoiseSettings, Sampling, TrainingSettings, group
+
+Scheduler = Literal["base", "ddim", "pndm", "dpm++", "unipc"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,13 +67,27 @@ class Assemble:
         assemble(**vars(self))
 
 
-@dataclass(frozen=True)
-class Evaluate:
+@dataclass(frozen=True, kw_only=True)
+class Perceptual:
+    """Figures by networks trained on photographs; each names the package or file it needs."""
+
+    lpips: bool = False
+    """LPIPS, by the package lpips"""
+    fid: bool = False
+    """FID, by the package torch-fidelity"""
+    fvd: Path | None = None
+    """FVD, by this file i3d_torchscript.pt"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluate(Perceptual):
     """Metrics and a contact sheet of a render."""
 
     samples: Path
     subject: Path
     """frames folder of the subject"""
+    subject_poses: Path | None = None
+    """poses folder of the subject: are garment and skin colours kept?"""
     driving: Path
     """frames folder of the driving clip"""
     poses: Path
@@ -77,13 +95,46 @@ class Evaluate:
     out: Path
     truth: Path | None = None
     """frames folder of the true answer, where one exists"""
+    estimated_poses: Path | None = None
+    """poses folder estimated from the result: is it in the poses asked for?"""
     columns: int = 6
     """frames on the contact sheet"""
 
     def run(self) -> None:
         from dreampose_core.evaluate import evaluate
+        from dreampose_core.measuring import Extras
 
-        evaluate(**vars(self))
+        evaluate(
+            self.samples, self.subject, self.driving, self.poses, self.out, self.subject_poses,
+            self.truth, self.estimated_poses, self.columns, group(Extras, self),
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Compare(Perceptual):
+    """Any two clips compared: folders of pictures or videos."""
+
+    first: Annotated[Positional[Path], arg(metavar="FIRST")]
+    """folder of pictures or video"""
+    second: Annotated[Positional[Path], arg(metavar="SECOND")]
+    """the truth: as many pictures; scaled where the sizes differ"""
+    poses: Annotated[Path | None, arg(help_behavior_hint="")] = None
+    """poses folder of FIRST: adds figures of person and background"""
+    estimated_poses: Annotated[Path | None, arg(help_behavior_hint="")] = None
+    """poses folder estimated from FIRST: compared with --poses"""
+    out: Annotated[Path | None, arg(aliases=["-o"], metavar="FILE", help_behavior_hint="")] = None
+    """also write the figures to this .json"""
+    max_frames: int = 0
+    """the first so many frames of both; 0 for all"""
+
+    def run(self) -> None:
+        from dreampose_core.compare import compare
+        from dreampose_core.measuring import Extras
+
+        compare(
+            self.first, self.second, self.poses, self.estimated_poses, self.out, self.max_frames,
+            group(Extras, self),
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -148,9 +199,6 @@ class FinetuneVae(TrainingSettings):
         finetune_vae(
             self.base, self.frames, self.poses, self.out, self.pairs, group(TrainingSettings, self)
         )
-
-
-Scheduler = Literal["base", "ddim", "pndm", "dpm++", "unipc"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -378,34 +426,62 @@ class TrainBase(NoiseSettings, TrainingSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateBase(NoiseSettings):
-    """Recipe: figures of a small model on held-out subjects in a held-out motion."""
+class Benchmark(Sampling, NoiseSettings):
+    """Benchmark: the frames of every method at one task level, on a mannequin shard."""
 
     model: Path
     data: Path
-    """shard of held-out subjects: photos from the first clip, poses and truth of the second"""
+    """shard of held-out subjects: photos from the first clip, poses and truth of the others"""
     out: Path
-    subjects: int = 16
-    finetuned_subjects: int = 0
-    """so many are also finetuned to their photo"""
-    steps: int = 20
-    noise_scale: float = 1.0
-    seed: int = 0
-    finetune_steps: int = 80
-    finetune_rate: float = 1e-4
+    level: Literal["zero-shot", "one-photo", "five-frames"] = "zero-shot"
+    methods: tuple[str, ...] = ()
+    """only these of the level's"""
+    subjects: int = 0
+    """the first so many; 0 for all"""
+    scheduler: Scheduler = "base"
+    """base keeps the model's own"""
+    batch_size: int = 0
+    """taken for the sake of params.yaml: a clip is sampled at once"""
+    finetune_steps: int = 40
+    finetune_rate: float = 2e-5
+    finetune_batch: int = 8
+    finetune_seed: int = 0
+    workers: int | None = None
+    """processes; all cores unless given"""
 
     def run(self) -> None:
-        from dreampose_core.evaluate_base import evaluate_base
+        from dreampose_core.benchmark import Recipe, benchmark
 
-        evaluate_base(
-            self.model, self.data, self.out, self.subjects, self.finetuned_subjects,
-            Sampling(steps=self.steps, seed=self.seed, noise_scale=self.noise_scale),
-            TrainingSettings(
-                steps=self.finetune_steps, batch_size=8, learning_rate=self.finetune_rate,
-                seed=self.seed,
-            ),
-            group(NoiseSettings, self),
+        training = TrainingSettings(
+            steps=self.finetune_steps,
+            batch_size=self.finetune_batch,
+            learning_rate=self.finetune_rate,
+            seed=self.finetune_seed,
+        )
+        recipe = Recipe(group(Sampling, self), self.scheduler, training, group(NoiseSettings, self))
+        benchmark(
+            self.model, self.data, self.out, self.level, recipe, self.methods, self.subjects,
+            self.workers,
         )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class BenchmarkTable:
+    """Benchmark: figures, tables, curves and sheets of the frames that `benchmark` made."""
+
+    data: Path
+    frames: tuple[Path, ...]
+    """folders of `benchmark`, one a level"""
+    out: Path
+    estimated: Path | None = None
+    """folder of `densepose_prep estimate`"""
+    workers: int | None = None
+    """processes; all cores unless given"""
+
+    def run(self) -> None:
+        from dreampose_core.benchmark_table import benchmark_table
+
+        benchmark_table(**vars(self))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -436,13 +512,15 @@ VERBS = {
     "sweep": Sweep,
     "assemble": Assemble,
     "evaluate": Evaluate,
+    "compare": Compare,
     "import-checkpoint": ImportCheckpoint,
     "export-checkpoint": ExportCheckpoint,
     "start-autoencoder": StartAutoencoder,
     "train-decoder": TrainDecoder,
     "encode-shard": EncodeShard,
     "train-base": TrainBase,
-    "evaluate-base": EvaluateBase,
+    "benchmark": Benchmark,
+    "benchmark-table": BenchmarkTable,
     "promote": Promote,
 }
 

@@ -110,6 +110,31 @@ def personalize(
     Pictures of the way there gather in the folder `previews`, where one is given.
     """
     pool = encoded_pairs(model, clip, pairs, settings.seed)
+    given = dict(inputs or {}) | {"pairs": str(pairs)}
+    return train_on(
+        model,
+        pool,
+        resume,
+        settings,
+        noise=noise,
+        min_snr=min_snr,
+        inputs=given,
+        preview=Preview(previews, lambda: _shown(model, clip)) if previews else None,
+    )
+
+
+def train_on(
+    model: DreamPosePipeline,
+    pool: Batch,
+    resume: Path,
+    settings: TrainingSettings,
+    *,
+    noise: NoiseSettings,
+    min_snr: float = 0.0,
+    inputs: Mapping[str, str] | None = None,
+    preview: Preview | None = None,
+) -> History:
+    """Train the model's UNet and adapter on pairs of `encoded_pairs`, in place."""
     train_steps = model.scheduler.config.num_train_timesteps
 
     def draw(generator: torch.Generator) -> Batch:
@@ -117,7 +142,7 @@ def personalize(
         return rows | draw_noise(generator, rows["latents"], train_steps, noise)
 
     problem = DenoisingProblem(model, min_snr=min_snr)
-    numbers = asdict(noise) | {"pairs": pairs, "min_snr": min_snr}
+    numbers = asdict(noise) | {"min_snr": min_snr}
     given = dict(inputs or {}) | {name: str(number) for name, number in numbers.items()}
     return train(
         problem,
@@ -126,7 +151,7 @@ def personalize(
         resume,
         label="finetune unet",
         inputs=given,
-        preview=Preview(previews, lambda: _shown(model, clip)) if previews else None,
+        preview=preview,
         activations=lambda fitted: unet_activations(model, fitted),
     )
 

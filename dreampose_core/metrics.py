@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torchmetrics.functional.image import structural_similarity_index_measure
 
+from dreampose_core.colour import lab
+
 Images = np.ndarray | torch.Tensor
 
 MAX_PSNR = 100.0
@@ -54,6 +56,22 @@ def masked_ssim(a: Images, b: Images, mask: Images) -> float:
     return (total[count > 0] / count[count > 0]).mean().item()
 
 
+def by_picture(a: Images, b: Images, mask: Images) -> dict[str, list[float]]:
+    """PSNR and SSIM of each picture, on the full frame and (`person_…`) inside the mask."""
+    first, second, inside = _batch(a), _batch(b), _mask(mask)
+    error = (first - second).square().mean(1)
+    similar, full = structural_similarity_index_measure(
+        first, second, data_range=1.0, reduction="none", return_full_image=True
+    )
+    count = inside.sum((1, 2))
+    return {
+        "psnr": _decibels(error.mean((1, 2))).tolist(),
+        "ssim": similar.reshape(-1).tolist(),
+        "person_psnr": _decibels((error * inside).sum((1, 2)) / count).tolist(),
+        "person_ssim": ((full.mean(1) * inside).sum((1, 2)) / count).tolist(),
+    }
+
+
 def flicker(frames: Images, background: Images) -> float:
     """Mean absolute change of brightness (BT.709 luma, 0–1) from frame to frame.
 
@@ -61,8 +79,20 @@ def flicker(frames: Images, background: Images) -> float:
     nothing to compare.
     """
     luma = torch.einsum("tchw,c->thw", _batch(frames), _LUMA)
-    still = _mask(background)
-    return luma.diff(dim=0).abs()[still[1:] & still[:-1]].mean().item()
+    return luma.diff(dim=0).abs()[_still(background)].mean().item()
+
+
+def colour_flicker(frames: Images, background: Images) -> float:
+    """Mean change of colour (distance in CIELAB's a, b plane) from frame to frame, as `flicker`."""
+    pixels = (_batch(frames).movedim(1, -1) * 255).round().to(torch.uint8).numpy()
+    change = torch.from_numpy(lab(pixels)[..., 1:]).diff(dim=0).norm(dim=-1)
+    return change[_still(background)].mean().item()
+
+
+def _still(background: Images) -> torch.Tensor:
+    """Bool (T − 1, H, W): background in a frame and in the next."""
+    mask = _mask(background)
+    return mask[1:] & mask[:-1]
 
 
 def _batch(images: Images) -> torch.Tensor:

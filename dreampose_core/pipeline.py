@@ -19,6 +19,7 @@ from dreampose_core.adapter import EmbeddingAdapter
 from dreampose_core.conditioning import Condition, Conditioning, repeat, with_warp
 from dreampose_core.guidance import branch_weights
 from dreampose_core.pixels import Autoencoder, clip_pixels, decode, encode, to_frames, to_tensor
+from dreampose_core.warp import backdrop, settled
 
 
 @dataclass(frozen=True)
@@ -177,4 +178,7 @@ class DreamPosePipeline(DiffusionPipeline):
         """Frames RGB uint8 (B, H, W, 3) of the poses in `condition`, all from one noise sample."""
         noise = self.initial_noise(settings.seed) * settings.noise_scale
         noise = noise.expand(len(condition.uv), -1, -1, -1)
-        return to_frames(decode(self.vae, self.denoise(noise, reference, condition, settings)))
+        frames = to_frames(decode(self.vae, self.denoise(noise, reference, condition, settings)))
+        if not settings.settle:
+            return frames
+        return settled(frames, backdrop(reference.image, reference.iuv), settings.settle)

@@ -37,7 +37,7 @@ _SEEN = 0.6
 _HEAD = 23
 _FOREIGN = 14
 """Grey levels by which something differs from the backdrop."""
-_REACH, _AROUND, _OUTLINE, _SMOOTH, _GRAZE = 0.2, 0.1, 0.03, 0.02, 0.015
+_REACH, _AROUND, _OUTLINE, _SMOOTH, _GRAZE, _SETTLE = 0.2, 0.1, 0.03, 0.02, 0.015, 0.006
 """As shares of the picture's height."""
 
 
@@ -124,6 +124,19 @@ def backdrop(image: np.ndarray, iuv: np.ndarray) -> np.ndarray:
     masked = np.ma.masked_array(image, np.broadcast_to(~open_rows[..., None], image.shape))
     rows = np.ma.median(masked, axis=1).filled(128).astype(image.dtype)
     return np.where(person[..., None], rows[:, None], image)
+
+
+def settled(frames: np.ndarray, empty: np.ndarray, least: float) -> np.ndarray:
+    """Frames (T, H, W, 3) with what hardly differs from the backdrop (H, W, 3) become it; uint8.
+
+    A pixel keeps its change where, averaged around it, the change reaches `least` grey levels, and
+    loses it where it is under half of that; between the two it keeps a share.
+    """
+    change = frames.astype(np.float32) - empty
+    size = np.abs(change).max(-1)
+    around = np.stack([cv2.GaussianBlur(s, (0, 0), _SETTLE * len(empty)) for s in size])
+    share = np.clip(2 * around / least - 1, 0, 1)[..., None]
+    return np.rint(empty + share * change).astype(np.uint8)
 
 
 def warp(

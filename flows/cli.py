@@ -6,8 +6,9 @@ import signal
 import sys
 
 from common import program
-from dreampose_core.__main__ import ExportCheckpoint, ImportCheckpoint
+from dreampose_core.__main__ import Compare, ExportCheckpoint, ImportCheckpoint
 from flows.animating import Animate
+from flows.benchmarking import Benchmark
 from flows.browsing import Lineage, List, Reproduce, Show, Status
 from flows.gathering import Gather
 from flows.managing import Doctor, Gc, Init, Remove, Use
@@ -28,6 +29,8 @@ VERBS = {
     "poses": Poses,
     "dataset": Gather,
     "train-base": TrainBase,
+    "evaluate": Compare,
+    "benchmark": Benchmark,
     "list": List,
     "show": Show,
     "status": Status,

@@ -69,7 +69,9 @@ class Dataset:
     first: int = 0
     """Seed of the first subject; all must be of one split."""
     clips_per_subject: int = 2
-    """Motions each subject is seen in."""
+    """Motions each subject is seen in, drawn for each."""
+    motions: tuple[int, ...] = ()
+    """Motion seeds that every subject is seen in instead."""
     frames_per_clip: int = 8
     """Frames kept of each motion, evenly spaced."""
     height: int = 160
@@ -88,6 +90,7 @@ class Dataset:
             range(self.first, self.first + self.subjects),
             clips_per_subject=self.clips_per_subject,
             frames_per_clip=self.frames_per_clip,
+            motions=self.motions,
             height=self.height,
             width=self.width,
             seed=self.seed,
@@ -125,6 +128,7 @@ class Sheet:
             write_png(partial, image)
 
 
+VERBS = {"clip": Clip, "dataset": Dataset, "sheet": Sheet}
+
 if __name__ == "__main__":
-    verbs = {"clip": Clip, "dataset": Dataset, "sheet": Sheet}
-    sys.exit(main("python -m mannequin", verbs))
+    sys.exit(main("python -m mannequin", VERBS))

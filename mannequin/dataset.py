@@ -7,20 +7,18 @@ workers. A killed run leaves only a hidden partial folder, from which the next o
 """
 
 import json
-import multiprocessing
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.lib.format import open_memmap
 
+from common.errors import InputError
 from common.files import publish, remove, write_json
-from common.program import die_with_parent
 from common.progress import Progress
+from common.workers import in_processes
 from mannequin import VERSION
 from mannequin.charts import CHART_NAME
 from mannequin.motion import CLIP_FRAMES, sample_motion
@@ -29,7 +27,6 @@ from mannequin.split import Split, split_hash, split_of
 from mannequin.subject import sample_subject
 
 PLAN, DONE, META = "plan.json", "done.npy", "meta.json"
-BLAS_THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def plan_dataset(
@@ -38,6 +35,7 @@ def plan_dataset(
     clips_per_subject: int = 2,
     frames_per_clip: int = 8,
     families: Sequence[str] | None = None,
+    motions: Sequence[int] = (),
     height: int = 160,
     width: int = 128,
     seed: int = 0,
@@ -45,12 +43,22 @@ def plan_dataset(
     """What `meta.json` will say.
 
     All subjects must be of one split. Motions are drawn from that split's seeds, evenly over
-    `families` (the split's own unless given).
+    `families` (the split's own unless given); or every subject is seen in `motions`, seeds of that
+    split, one clip each.
     """
     subjects = [int(subject) for subject in subjects]
     split = split_of(subjects)
     choices = list(families or split.families)
-    clips = [_draw_clips(seed, subject, clips_per_subject, choices, split) for subject in subjects]
+    if unknown := [motion for motion in motions if motion not in split.motions]:
+        raise InputError(
+            f"motion {unknown[0]} is not of the split '{split.name}'",
+            f"give {split.motions.start} to {split.motions.stop - 1}",
+        )
+    given = [(int(motion), choices[n % len(choices)]) for n, motion in enumerate(motions)]
+    clips = [
+        given or _draw_clips(seed, subject, clips_per_subject, choices, split)
+        for subject in subjects
+    ]
     return {
         "version": VERSION,
         "split": split.name,
@@ -84,7 +92,8 @@ def render_dataset(out: Path, plan: dict[str, Any], workers: int | None = None) 
         done = open_memmap(folder / DONE, "r+")
         waiting = np.flatnonzero(~done).tolist()
         with Progress("subjects", len(subjects), start=int(done.sum())) as progress:
-            for row in _render_rows(folder, plan, waiting, workers):
+            jobs = [_job(folder, plan, row) for row in waiting]
+            for row in in_processes(_render_row, jobs, workers):
                 done[row] = True
                 progress.advance()
         (folder / DONE).unlink()
@@ -115,38 +124,16 @@ def _continues(folder: Path, plan: dict[str, Any]) -> bool:
         return False
 
 
-def _render_rows(
-    folder: Path, plan: dict[str, Any], rows: list[int], workers: int | None
-) -> Iterator[int]:
-    workers = min(workers or len(os.sched_getaffinity(0)), len(rows))
-    if workers <= 1:
-        for row in rows:
-            yield _render_row(folder, _job(plan, row))
-        return
-    spawn = multiprocessing.get_context("spawn")
-    with (
-        _single_threaded_children(),
-        ProcessPoolExecutor(workers, spawn, initializer=die_with_parent) as pool,
-    ):
-        futures = [pool.submit(_render_row, folder, _job(plan, row)) for row in rows]
-        try:
-            for future in as_completed(futures):
-                yield future.result()
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
-
-
-def _job(plan: dict[str, Any], row: int) -> dict[str, Any]:
+def _job(folder: Path, plan: dict[str, Any], row: int) -> dict[str, Any]:
     shared = {key: plan[key] for key in ("height", "width", "frame_indices")}
     own = {key: plan[key][row] for key in ("subjects", "motions", "families")}
-    return {"row": row, **shared, **own}
+    return {"folder": folder, "row": row, **shared, **own}
 
 
-def _render_row(folder: Path, job: dict[str, Any]) -> int:
+def _render_row(job: dict[str, Any]) -> int:
     """Render one subject's clips into its row of the arrays; returns the row."""
     subject, row = sample_subject(job["subjects"]), job["row"]
-    arrays = [open_memmap(folder / name, "r+") for name in ("rgb.npy", "iuv.npy", "yaw.npy")]
+    arrays = [open_memmap(job["folder"] / name, "r+") for name in ("rgb.npy", "iuv.npy", "yaw.npy")]
     rgb, iuv, yaw = arrays
     for clip, (seed, family) in enumerate(zip(job["motions"], job["families"], strict=True)):
         motion = sample_motion(family, seed)
@@ -161,18 +148,3 @@ def _render_row(folder: Path, job: dict[str, Any]) -> int:
     for array in arrays:
         array.flush()
     return row
-
-
-@contextmanager
-def _single_threaded_children() -> Iterator[None]:
-    """Processes started meanwhile use one BLAS thread each."""
-    before = {name: os.environ.get(name) for name in BLAS_THREADS}
-    os.environ.update(dict.fromkeys(BLAS_THREADS, "1"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value

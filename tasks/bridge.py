@@ -104,6 +104,21 @@ def _repro(address: Address, listener: Listener | None, pull: bool) -> Outcome:
     return _outcome(target, log)
 
 
+def run_pipeline(target: str, listener: Listener | None = None) -> None:
+    """Bring a stage `FOLDER/dvc.yaml:STAGE` outside the catalog, and all it needs, up to date.
+
+    Raises StageError.
+    """
+    RUNS.mkdir(parents=True, exist_ok=True)
+    run_dir = Path(tempfile.mkdtemp(prefix="pipeline-", dir=RUNS)).absolute()
+    code = _run(_DVC, ["--wait-for-lock", "repro", target], run_dir, listener)
+    if code:
+        log = (run_dir / "log.txt").read_text(encoding="utf-8", errors="replace")
+        folder, _, stage = target.rpartition("/dvc.yaml:")
+        raise _error(Address(stage, folder), log, run_dir)
+    shutil.rmtree(run_dir)
+
+
 def stale(addresses: Iterable[Address]) -> dict[Address, list[Any]]:
     """The stages among these that DVC would run or restore, with its reasons; in one process."""
     names = {target: address for address, target in graph.targets(addresses).items()}

@@ -1,6 +1,6 @@
 """The code each stage depends on: its program's import closure, read off the sources.
 
-`python -m tasks.closure` brings the lists in `dvc.yaml` up to date; a test compares them. The
+`python -m tasks.closure` brings the lists in GRAPHS up to date; a test compares them. The
 room's `__main__.py` is left out: what it hands to the work is in the stage's command already.
 """
 
@@ -13,15 +13,25 @@ from itertools import chain
 from pathlib import Path
 
 from common.files import write_text
-from tasks import graph
-from tasks.graph import Stage
+from tasks.graph import GRAPH, read_yaml
 from tasks.workspace import ROOMS
 
+GRAPHS = (GRAPH, Path("pipelines/benchmark/dvc.yaml"))
 
-def code_of(stage: Stage) -> list[str]:
-    """Paths of all modules of this project that the stage's program imports to do its work."""
-    program = ast.parse(Path(stage.room, "__main__.py").read_text(encoding="utf-8"))
-    waiting = {path for node in _verb_classes(program, stage.verb) for path in _imports(node)}
+
+def programs(graph: Path) -> dict[str, tuple[str, str]]:
+    """Room and verb of the program of each stage."""
+    commands = {name: stage["do"]["cmd"] for name, stage in read_yaml(graph)["stages"].items()}
+    return {
+        name: re.match(r"python -m (\S+) (\S+)", command).groups()
+        for name, command in commands.items()
+    }
+
+
+def code_of(room: str, verb: str) -> list[str]:
+    """Paths of all modules of this project that a program imports to do its work."""
+    program = ast.parse(Path(room, "__main__.py").read_text(encoding="utf-8"))
+    waiting = {path for node in _verb_classes(program, verb) for path in _imports(node)}
     found: set[Path] = set()
     while waiting:
         path = waiting.pop()
@@ -67,17 +77,18 @@ def _module_path(name: str) -> Path | None:
     return path if name.split(".")[0] in ROOMS and path.is_file() else None
 
 
-def update() -> None:
-    """Rewrite the code dependencies in `dvc.yaml`, and nothing else in it."""
-    text = graph.GRAPH.read_text(encoding="utf-8")
-    for name, stage in graph.stages().items():
+def update(graph: Path) -> None:
+    """Rewrite the code dependencies in a `dvc.yaml`, and nothing else in it."""
+    text = graph.read_text(encoding="utf-8")
+    for name, program in programs(graph).items():
         start = text.index(f"\n  {name}:\n")
         head, deps, rest = text[start:].partition("      deps:\n")
         rest = re.sub(r"\A(        - \S+\.py\n)*", "", rest)
-        code = "".join(f"        - {path}\n" for path in code_of(stage))
+        code = "".join(f"        - {path}\n" for path in code_of(*program))
         text = text[:start] + head + deps + code + rest
-    write_text(graph.GRAPH, text)
+    write_text(graph, text)
 
 
 if __name__ == "__main__":
-    update()
+    for graph in GRAPHS:
+        update(graph)

@@ -17,7 +17,7 @@ from tasks.catalog import CATALOG, Catalog
 HOME = Path(__file__).resolve().parent.parent
 VARIABLE = "DREAMPOSE_WORKSPACE"
 ROOMS = ("common", "mannequin", "densepose_prep", "dreampose_core", "tasks", "flows")
-_FOLDERS = (*ROOMS, "presets", "weights")
+_FOLDERS = (*ROOMS, "presets", "weights", "pipelines/benchmark")
 _FILES = ("dvc.yaml", ".dvcignore", ".dvc/config", "data/.gitignore")
 
 

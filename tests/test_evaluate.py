@@ -10,10 +10,14 @@ import pytest
 from common.errors import InputError
 from common.files import folder_hash
 from common.frames import FramesInfo, write_frames
-from common.images import read_png
+from common.images import read_png, write_png
 from common.poses import PosesInfo, write_poses
+from common.video import write_video
 from dreampose_core import metrics
+from dreampose_core.colour import ciede2000, lab
+from dreampose_core.compare import compare
 from dreampose_core.evaluate import evaluate
+from dreampose_core.measuring import Extras
 
 COUNT, HEIGHT, WIDTH = 5, 40, 32
 
@@ -112,6 +116,85 @@ def test_the_report_has_the_same_bytes_every_time(folders, tmp_path):
         evaluate(**folders, out=tmp_path / out)
     assert folder_hash(tmp_path / "one") == folder_hash(tmp_path / "two")
     assert sorted(p.name for p in (tmp_path / "one").iterdir()) == ["contact.png", "metrics.json"]
+
+
+def test_the_true_frames_own_changes_stand_beside(folders, tmp_path):
+    frames = clip(100)
+    frames[1::2] += 6
+    write_frames(tmp_path / "truth", frames, FramesInfo("12"))
+    report = evaluate(**folders, out=tmp_path / "report")
+    assert report["flicker"] == report["colour_flicker"] == 0
+    assert report["truth"]["flicker"] == pytest.approx(6 / 255, abs=1e-3)
+    assert report["truth"]["warped_difference"] > report["warped_difference"]
+
+
+def test_pose_and_identity(folders, tmp_path):
+    photo_iuv = np.zeros((1, 90, 60, 3), np.uint8)
+    photo_iuv[0, person(0, 90, 60)] = 2, 100, 200
+    write_poses(tmp_path / "own", photo_iuv, PosesInfo("mannequin", "exact"))
+    found = np.zeros((COUNT, HEIGHT, WIDTH, 3), np.uint8)
+    for index in range(COUNT):
+        found[index, person(index)] = 2, 100, 149
+        found[index, person(index) & (np.arange(HEIGHT)[:, None] < HEIGHT // 2)] = 0
+    write_poses(tmp_path / "found", found, PosesInfo("mannequin", "mini"))
+    more = {"subject_poses": tmp_path / "own", "estimated_poses": tmp_path / "found"}
+    report = evaluate(**folders, **more, out=tmp_path / "report")
+    lower = (found[..., 0] > 0).sum() / sum(person(i).sum() for i in range(COUNT))
+    assert report["pose"]["part_iou"] == pytest.approx(lower, abs=1e-4)
+    assert report["pose"]["per_part"]["2"] == pytest.approx(lower, abs=1e-4)
+    assert report["pose"]["per_part"]["1"] is None
+    assert report["pose"]["v_error"] == pytest.approx(51 / 255, abs=1e-4)
+    greys = lab(np.array([[[100] * 3], [[120] * 3]], np.uint8))
+    assert report["identity"]["torso"] == pytest.approx(ciede2000(*greys)[0], abs=1e-3)
+    assert report["identity"]["head"] is None
+    assert report["truth"]["identity"]["torso"] == 0
+    plain = evaluate(**folders, out=tmp_path / "report")
+    assert plain["pose"] is plain["identity"] is None
+    with pytest.raises(InputError, match="estimate them from the result"):
+        evaluate(**folders, estimated_poses=tmp_path / "own", out=tmp_path / "report")
+    with pytest.raises(InputError, match="subject's own poses"):
+        evaluate(**folders, subject_poses=tmp_path / "found", out=tmp_path / "report")
+
+
+def test_any_two_clips_are_compared(folders, tmp_path, capsys):
+    plain = tmp_path / "plain"
+    plain.mkdir()
+    for index, frame in enumerate(clip(100)):
+        write_png(plain / f"picture-{index}.png", frame)
+    report = compare(folders["samples"], plain, folders["poses"], out=tmp_path / "figures.json")
+    assert json.loads((tmp_path / "figures.json").read_text()) == report
+    other = evaluate(**folders, out=tmp_path / "report")
+    for key in ("l1", "psnr", "ssim", "person_psnr", "person_ssim"):
+        assert report["truth"][key] == other["truth"][key]
+    assert f"{report['truth']['psnr']:.4f}  PSNR" in capsys.readouterr().out
+    write_video(tmp_path / "a.mp4", clip(120), (HEIGHT, WIDTH), "12", "", crf=0)
+    video = compare(tmp_path / "a.mp4", plain)
+    assert video["truth"]["psnr"] == pytest.approx(other["truth"]["psnr"], abs=4)
+    assert video["flicker"] is None
+    with pytest.raises(InputError, match="--second has 2 frames, the result 5"):
+        compare(folders["samples"], cut(tmp_path / "two"))
+    assert compare(folders["samples"], cut(tmp_path / "two"), max_frames=2)["frames"] == 2
+
+
+def cut(folder: Path) -> Path:
+    write_frames(folder, clip(100)[:2], FramesInfo("12"))
+    return folder
+
+
+def test_folders_that_cannot_be_compared_are_refused(folders, tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="holds no picture"):
+        compare(tmp_path / "empty", folders["truth"])
+    (tmp_path / "mixed").mkdir()
+    for index, frame in enumerate((clip(1)[0], clip(1, 50, 40)[0])):
+        write_png(tmp_path / "mixed" / f"{index}.png", frame)
+    with pytest.raises(InputError, match="differ in size"):
+        compare(tmp_path / "mixed", folders["truth"])
+
+
+def test_extras_need_true_frames(folders, tmp_path):
+    with pytest.raises(InputError, match="--truth"):
+        evaluate(**without(folders, "truth"), extras=Extras(lpips=True), out=tmp_path / "report")
 
 
 def share(picture: np.ndarray, *colour: int) -> float:

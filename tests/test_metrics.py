@@ -64,6 +64,20 @@ def test_a_batch_is_the_mean_of_its_pictures():
         assert figure(a, b, mask) == pytest.approx(np.mean(each), abs=1e-4)
 
 
+def test_all_of_each_picture_at_once():
+    a, b = noise(0, 3, 20, 24, 3), noise(1, 3, 20, 24, 3)
+    b[1] = a[1]
+    mask = noise(2, 3, 20, 24) > 128
+    mask[2] = False
+    found = metrics.by_picture(a, b, mask)
+    for i, (x, y, m) in enumerate(zip(a, b, mask, strict=True)):
+        assert found["psnr"][i] == pytest.approx(metrics.psnr(x, y), abs=1e-4)
+        assert found["ssim"][i] == pytest.approx(metrics.ssim(x, y), abs=1e-4)
+        inside = metrics.masked_psnr(x, y, m), metrics.masked_ssim(x, y, m)
+        said = found["person_psnr"][i], found["person_ssim"][i]
+        assert said == pytest.approx(inside, abs=1e-4, nan_ok=True)
+
+
 def test_ssim_as_published():
     a, b = noise(0, 40, 30, 3), noise(1, 40, 30, 3)
     b = (0.7 * a + 0.3 * b).astype(np.uint8)
@@ -109,6 +123,21 @@ def test_flicker_by_hand():
     background[1, 0, 0] = True
     frames[1, 0, 0] = 100, 151, 100
     assert metrics.flicker(frames, background) == pytest.approx(0.2 * 0.7152)
+
+
+def test_colour_flicker_by_hand():
+    frames = np.full((2, 8, 8, 3), 100, np.uint8)
+    background = np.ones((2, 8, 8), bool)
+    frames[1] = 140
+    assert metrics.colour_flicker(frames, background) == pytest.approx(0, abs=0.05)
+    frames[0], frames[1] = (255, 0, 0), (0, 255, 0)
+    red, green = np.array([80.09, 67.20]), np.array([-86.18, 83.18])
+    expected = np.linalg.norm(red - green)
+    assert metrics.colour_flicker(frames, background) == pytest.approx(expected, abs=0.5)
+    background[0, 2:] = False
+    frames[1, :2] = frames[0, :2]
+    assert metrics.colour_flicker(frames, background) == 0
+    assert math.isnan(metrics.colour_flicker(frames, np.zeros_like(background)))
 
 
 def test_a_moving_person_is_no_flicker():
