@@ -54,6 +54,8 @@ def main(prog: str, verbs: Mapping[str, type[Any]], argv: list[str] | None = Non
     try:
         command = tyro.extras.subcommand_cli_from_dict(dict(verbs), prog=prog, args=argv)
         command.run()
+    except BrokenPipeError:  # who read the output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (InputError, OSError) as error:
         return _refused(_refusal(error))
     except (MemoryError, RuntimeError) as error:

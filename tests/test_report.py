@@ -220,9 +220,8 @@ def test_the_index_links_every_page(made, monkeypatch, tmp_path):
 def test_the_command_leads_back_to_the_render(made, monkeypatch, tmp_path):
     """What the page says, parsed by the command itself and registered, is the same item."""
     raws = {source.name: source.input for source in catalog.load().sources.values()}
-    monkeypatch.setattr(
-        inputs, "take_in", lambda path: (Path(raws[path.name]).parent.name, raws[path.name])
-    )
+    taken = {name: (Path(raw).parent.name, raw) for name, raw in raws.items()}
+    monkeypatch.setattr(inputs, "take_in_all", lambda paths: [taken[path.name] for path in paths])
     with catalog.edit() as items:
         item = items.renders[made[1]]
         driving = items.add_source(
