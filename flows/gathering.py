@@ -117,7 +117,7 @@ def _prepared(name: str, sources: Sequence[str], workers: int) -> dict[str, str]
     waiting = list(dict.fromkeys(address.item for address in stale))
     if not waiting:
         return {}
-    bridge.mend()
+    bridge.stale(stale)  # which also mends what a killed DVC left
     working.begin()
     with device.attended():
         from flows.ingest import ingest

@@ -131,11 +131,6 @@ def stale(addresses: Iterable[Address]) -> dict[Address, list[Any]]:
     return {names[target]: reasons[target] for target in names if target in reasons}
 
 
-def mend() -> None:
-    """Put right what a killed DVC left half-written; `stale` does that too."""
-    stale([])
-
-
 def add(*paths: Path) -> None:
     """Put files under DVC's care: their bytes go to the cache, `path`.dvc names them."""
     names = [str(path) for path in paths]
