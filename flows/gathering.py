@@ -18,7 +18,7 @@ from flows import order, report, working
 from flows.animating import Count, Number
 from flows.place import InWorkspace
 from flows.report import console
-from tasks import catalog, clips, device, freshness, graph, inputs, lineage, parameters
+from tasks import bridge, catalog, clips, device, freshness, graph, inputs, lineage, parameters
 from tasks.bridge import StageRun
 from tasks.clips import DATASETS, Listed
 from tasks.graph import Address
@@ -117,6 +117,7 @@ def _prepared(name: str, sources: Sequence[str], workers: int) -> dict[str, str]
     waiting = list(dict.fromkeys(address.item for address in stale))
     if not waiting:
         return {}
+    bridge.stale(stale)  # which also mends what a killed DVC left
     working.begin()
     with device.attended():
         from flows.ingest import ingest
