@@ -147,6 +147,6 @@ def test_a_busy_stage_is_told_from_a_failed_one(here):
 
 def test_a_file_is_put_under_dvcs_care(here):
     (here / "photo.png").write_bytes(b"picture")
-    bridge.add([Path("photo.png")])
+    bridge.add(Path("photo.png"))
     listed = (here / "photo.png.dvc").read_text()
     assert lineage.content_hash(Path("photo.png")) in listed

@@ -98,6 +98,6 @@ def test_an_input_that_is_gone_is_named_unless_the_cache_has_it(made):
     with pytest.raises(InputError, match=r"photo\.txt is no longer as it was"):
         list(reproduce(Path("joined.txt")))
     (made / "photo.txt").write_text("a photo\n")
-    bridge.add([Path("photo.txt")])
+    bridge.add(Path("photo.txt"))
     (made / "photo.txt").unlink()
     assert all(output.recorded == output.now for output in reproduce(Path("joined.txt")))
