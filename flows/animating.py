@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from rich.markup import escape
 from tyro.conf import Positional, arg
@@ -60,6 +60,10 @@ class Animate(InWorkspace):
     """frames per second to take from CLIP"""
     max_frames: Count = None
     """take at most so many frames of CLIP"""
+    person: Annotated[
+        Literal["largest", "center"] | int | None, arg(metavar="WHO", help_behavior_hint=_AS_SET)
+    ] = None
+    """largest, center or a number: who of CLIP leads, where it shows several: by size, by place, or by score from 0"""
     audio: bool = False
     """keep the sound of CLIP"""
     commit: bool = False
@@ -109,7 +113,9 @@ class Animate(InWorkspace):
         training = None if self.finetune else NO_TRAINING
         with catalog.edit() as items:
             photo = items.add_source(*raws["subject"], files["subject"].name)
-            driving = items.add_source(*raws["clip"], files["clip"].name, cut)
+            driving = items.add_source(
+                *raws["clip"], files["clip"].name, cut, reformat=self._given("person")
+            )
             truth = (
                 items.add_source(*raws["truth"], files["truth"].name, cut) if self.truth else None
             )

@@ -17,7 +17,8 @@ def animate_command(items: Catalog, key: str) -> list[str]:
     render = items.renders[key]
     names = [items.sources[source].name for source in (render.source, render.driving)]
     words = ["dreampose", "animate", *map(_file, names), "-o", "out.mp4"]
-    words += _options(items.sources[render.driving].frames)
+    driving = items.sources[render.driving]
+    words += [*_options(driving.frames), *_options(driving.reformat)]
     words += _options(render.sample)
     if render.base != DEFAULT_BASE:
         words += ["--base", render.base]

@@ -225,7 +225,11 @@ def test_the_command_leads_back_to_the_render(made, monkeypatch, tmp_path):
     with catalog.edit() as items:
         item = items.renders[made[1]]
         driving = items.add_source(
-            "clip-0123abcd", raws[made_render.NAMES["clip"]], "x", {"start": 1.5}
+            "clip-0123abcd",
+            raws[made_render.NAMES["clip"]],
+            "x",
+            {"start": 1.5},
+            reformat={"person": "center"},
         )
         plain = items.add_subject(
             item.source, finetune_unet={"steps": 0}, finetune_vae={"steps": 0}
