@@ -63,7 +63,7 @@ class Animate(InWorkspace):
     person: Annotated[
         Literal["largest", "center"] | int | None, arg(metavar="WHO", help_behavior_hint=_AS_SET)
     ] = None
-    """largest, center or a number: who of CLIP leads, where it shows several: by size, by place, or by score from 0"""
+    """largest, center or a number (by score, from 0): who leads where CLIP shows several"""
     audio: bool = False
     """keep the sound of CLIP"""
     commit: bool = False
