@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 LOCK := requirements.txt requirements-dev.txt pyproject.toml
 STAMP := $(VENV)/.installed-$(shell cat $(LOCK) | cksum | cut -d' ' -f1)
 
-.PHONY: help setup demo bench test lint format clean
+.PHONY: help setup demo bench test test-all lint format clean
 
 help:  ## list the targets
-	@sed -n 's/^\([a-z]*\):.*##  */\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -n 's/^\([a-z-]*\):.*##  */\1\t/p' $(MAKEFILE_LIST) | expand -t 10
 
 setup: $(STAMP)  ## make .venv with the locked packages (once for each lock)
 
@@ -29,7 +29,10 @@ demo: setup  ## render examples/ to out/demo.mp4, with a contact sheet out/demo.
 bench: setup  ## the mannequin benchmark: tables, curves, sheets in data/benchmark/full/table
 	$(BIN)/dreampose benchmark
 
-test: setup lint  ## lint, then all tests
+test: setup lint  ## lint, then the tests but those that take minutes each
+	$(BIN)/python -m pytest -m "not long"
+
+test-all: setup lint  ## lint, then all tests
 	$(BIN)/python -m pytest
 
 lint: setup  ## ruff's rules and its layout

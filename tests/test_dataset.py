@@ -73,7 +73,7 @@ def begin_and_kill(place: Path, *command: object) -> None:
     process.wait()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_folder_becomes_a_base(folder, tmp_path, monkeypatch):
     place = tmp_path / "workspace"
     workspace.create(place, "tiny")

@@ -285,7 +285,7 @@ def reprocess(place: Path) -> tuple[int, dict[str, dict]]:
     return done.returncode, {item["item"]: item for item in report["items"]}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_one_failing_item_stops_no_other(filled):
     code, items = reprocess(filled)
     outcomes = {name: item["outcome"] for name, item in items.items()}

@@ -29,7 +29,7 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_every_command_of_the_guide_works(tmp_path):
     """With the small preset, a clip cut short and a port that is free; the rest as written."""
     home, port = tmp_path / "home", free_port()

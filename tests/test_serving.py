@@ -19,7 +19,7 @@ from common.errors import InputError
 from flows import server
 from tasks import bridge, catalog, graph, workspace
 from tasks.graph import Address
-from tasks.inbox import CLIPS, SUBJECTS
+from tasks.inbox import CLIPS, INBOX, SUBJECTS
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def create(place: Path, **parameters: object) -> Path:
     workspace.create(place, "tiny")
     test_inbox.set_parameters(place, settle=0, **parameters)
     for folder in (SUBJECTS, CLIPS):
-        (place / folder).mkdir(parents=True)
+        (place / INBOX / folder).mkdir(parents=True)
     return place
 
 
@@ -59,7 +59,7 @@ def listening(port: int) -> set[str]:
     }
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("kind", [signal.SIGTERM, signal.SIGKILL])
 def test_the_service_works_on_schedule_and_ends_whole(tmp_path, start, kind):
     place, port = create(tmp_path / "served", cron='"* * * * *" #'), free_port()
@@ -156,7 +156,7 @@ def test_an_item_is_made_of_all_that_it_needs(tmp_path, monkeypatch):
     assert items.made_of("sources", anna) == set()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_workers_share_and_one_is_killed(tmp_path, start):
     """Two clips; the worker that has the first in hand is killed, the other does both."""
     store, port = tmp_path / "store", free_port()
@@ -167,8 +167,12 @@ def test_two_workers_share_and_one_is_killed(tmp_path, start):
         set_remote(place, store)
     for name, frames in (("walk", 2), ("dance", 3)):
         for place in (alone, places[0]):
-            shutil.copyfile(workspace.HOME / "examples/driving.mp4", place / CLIPS / f"{name}.mp4")
-            (place / CLIPS / f"{name}.yaml").write_text(f"frames: {{max_frames: {frames}}}\n")
+            shutil.copyfile(
+                workspace.HOME / "examples/driving.mp4", place / INBOX / CLIPS / f"{name}.mp4"
+            )
+            (place / INBOX / CLIPS / f"{name}.yaml").write_text(
+                f"frames: {{max_frames: {frames}}}\n"
+            )
     coordinator, *clones = places
     start(coordinator, "serve", "--port", port)
     wait_until(lambda: "UI:" in (tmp_path / "coordinator-serve.log").read_text(), 900)
