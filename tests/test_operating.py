@@ -3,12 +3,14 @@
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 
 import cv2
 import pytest
+from chain import at_work
 
 from flows import cli
 from tasks import graph, workspace
@@ -49,19 +51,26 @@ def test_every_command_of_the_guide_works(tmp_path):
     )
     paths = f"{home / 'bin'}{os.pathsep}{os.environ['PATH']}"
     environment = {"PATH": paths, "PYTHONPATH": str(workspace.HOME), "TMPDIR": str(tmp_path)}
-    done = subprocess.run(
-        ["bash", "-emc", script],
-        cwd=home,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    log = tmp_path / "log.txt"
+    try:
+        with open(log, "wb") as said:
+            done = subprocess.run(
+                ["bash", "-emc", script],
+                cwd=home,
+                env={**os.environ, **environment},
+                stdout=said,
+                stderr=said,
+            )
+    finally:
+        for pid in at_work(tmp_path):
+            os.kill(pid, signal.SIGKILL)
+    text = log.read_text()
+    assert done.returncode == 0, text[-5000:]
     made = {path.name: path.read_bytes() for path in (home / "studio/data/videos").iterdir()}
     restored = {path.name: path.read_bytes() for path in (home / "restored/data/videos").iterdir()}
     assert len(made) == 2
     assert made == restored
-    assert re.findall(r"All \d+ stages are up to date", done.stdout)
+    assert re.findall(r"All \d+ stages are up to date", text)
     assert graph.read_yaml(home / "worker/params.yaml")["inbox"]["pool"] == "workers"
 
 
