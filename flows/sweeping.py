@@ -40,7 +40,8 @@ class Sweep(InWorkspace):
         if out.suffix.lower() != ".png":
             raise InputError(f"{out} cannot be the output", "give a file name that ends in .png")
         items = self.enter()
-        group, key = items.find(self.render)
+        named = self.render if "/" in self.render else f"render/{self.render}"
+        group, key = items.find(named)
         if group != "renders":
             raise InputError(f"{self.render!r} is no render", "see: dreampose list")
         address = Address("sample", key)
