@@ -16,7 +16,7 @@ from flows.place import InWorkspace
 from tasks import freshness, graph
 from tasks.graph import Address
 
-_REPLACED = ("--out", "--batch-size")
+_REPLACED = ("--out", "--batch_size")
 Strengths = Annotated[tuple[float, ...], arg(metavar="X …")]
 
 

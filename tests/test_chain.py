@@ -46,6 +46,10 @@ def test_a_photo_and_a_clip_become_a_video(files, undisturbed, tmp_path):
     assert ran == {"sample", "assemble", "evaluate"}
     assert (files / "third.mp4").read_bytes() != video.read_bytes()
 
+    grid = files / "grid.png"
+    python("-m", "flows", "sweep", video.stem, "-o", grid, "--s1", 1, 4, "--s2", 1, cwd=place)
+    assert grid.stat().st_size
+
     text = python("-m", "flows", "status", cwd=place)
     assert re.search(r"All \d+ stages are up to date", text)
     text = python("-m", "flows", "show", f"render/{video.stem}", cwd=place)
