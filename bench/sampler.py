@@ -10,13 +10,13 @@ branches. `python bench/sampler.py`; on a GPU `--model FOLDER --half` for the fu
 from __future__ import annotations
 
 import argparse
-import time
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
 import torch
+from side_by_side import clip_of, clock
 
 from common.settings import Sampling
 from dreampose_core.guidance import dual_guidance
@@ -25,11 +25,8 @@ from dreampose_core.model import load
 from dreampose_core.pipeline import DreamPosePipeline
 from dreampose_core.pixels import decode, to_frames
 from dreampose_core.scene import change_scheduler
-from mannequin.motion import sample_motion
-from mannequin.render import render_clip
-from mannequin.subject import sample_subject
 
-SUBJECT, MOTION, SEED = 200_003, 300_000, 0
+SEED = 0
 NEAR = 0.98
 TRIED = [(name, n) for name in ("ddim", "unipc", "dpm++") for n in (1, 2, 4, 8, 12, 20, 35)]
 
@@ -84,13 +81,6 @@ def unet_seconds(model: DreamPosePipeline):
         model.unet.forward = forward
 
 
-def clock() -> float:
-    """Seconds; on a GPU all that was asked for is done."""
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return time.perf_counter()
-
-
 def seconds(call: Callable[[], np.ndarray]) -> tuple[float, np.ndarray]:
     """Wall time of a call and what it made."""
     begin = clock()
@@ -108,10 +98,8 @@ def main() -> None:
     model = load(given.model)
     if torch.cuda.is_available():
         model.to("cuda", torch.float16 if given.half else torch.float32)
-    config, base = model.conditioning.config, model.scheduler
-    size = {"height": config.height, "width": config.width}
-    motion = sample_motion("showcase", MOTION, given.frames)
-    truth, poses = render_clip(sample_subject(SUBJECT), motion, **size)
+    base = model.scheduler
+    truth, poses = clip_of(model, given.frames)
     photo, iuv = truth[0], poses[0]
     model.scheduler = change_scheduler(base, "ddim")
     ours(model, photo, iuv, poses, Sampling(steps=1))

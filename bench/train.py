@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from accelerate.utils import set_seed
+from side_by_side import clip_of, clock
 from torch.nn import functional as F
 
 from common.settings import NoiseSettings, TrainingSettings
@@ -26,26 +26,6 @@ from dreampose_core.model import load
 from dreampose_core.pipeline import DreamPosePipeline
 from dreampose_core.pixels import encode, to_tensor
 from dreampose_core.subject import Clip, encoded_pairs
-from mannequin.motion import sample_motion
-from mannequin.render import render_clip
-from mannequin.subject import sample_subject
-
-SUBJECT, MOTION = 200_003, 300_000
-
-
-def clip_of(model: DreamPosePipeline, frames: int) -> Clip:
-    """A mannequin's clip at the model's size."""
-    config = model.conditioning.config
-    motion = sample_motion("showcase", MOTION, frames)
-    size = {"height": config.height, "width": config.width}
-    return Clip(*render_clip(sample_subject(SUBJECT), motion, **size))
-
-
-def clock() -> float:
-    """Seconds; on a GPU all that was asked for is done."""
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return time.perf_counter()
 
 
 def seconds_a_step(step: Callable[[int], None], steps: int) -> float:
@@ -115,7 +95,7 @@ def main() -> None:
     given = parser.parse_args()
     set_seed(0)
     model = load(given.model).to("cuda" if torch.cuda.is_available() else "cpu")
-    clip = clip_of(model, max(2, given.batch))
+    clip = Clip(*clip_of(model, max(2, given.batch)))
     theirs = published(model, clip, given.batch, given.steps)
     least = floor(model, clip, given.batch, given.steps)
     own = ours(model, clip, given.batch, given.steps)

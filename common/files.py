@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +72,13 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write JSON atomically, keys in the given order, one trailing newline."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def holds(path: Path, value: Any) -> bool:
+    """Whether a JSON file holds this value; one that is missing or damaged does not."""
+    with suppress(OSError, ValueError):
+        return json.loads(path.read_text(encoding="utf-8")) == json.loads(json.dumps(value))
+    return False
 
 
 def file_hash(path: Path, algorithm: str = "md5") -> str:

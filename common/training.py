@@ -9,7 +9,6 @@ processes share the batch.
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -28,7 +27,7 @@ from torch import Tensor, nn
 
 from common import memory
 from common.errors import InputError
-from common.files import publish, remove, write_json, write_text
+from common.files import holds, publish, remove, write_json, write_text
 from common.images import write_png
 from common.progress import Progress
 from common.settings import TrainingSettings
@@ -128,7 +127,7 @@ def train(
 
     key = resume / "fingerprint.json"
     fingerprint = {"settings": asdict(given), "inputs": dict(inputs or {})}
-    if accelerator.is_main_process and not _same(key, fingerprint):
+    if accelerator.is_main_process and not holds(key, fingerprint):
         remove(resume)
         if preview:
             remove(preview.folder)
@@ -188,13 +187,6 @@ def train(
 
 def _due(step: int, every: int) -> bool:
     return bool(every) and step % every == 0
-
-
-def _same(key: Path, fingerprint: dict[str, object]) -> bool:
-    try:
-        return json.loads(key.read_text()) == json.loads(json.dumps(fingerprint))
-    except (OSError, ValueError):
-        return False
 
 
 def make_optimizer(

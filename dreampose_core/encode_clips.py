@@ -8,11 +8,9 @@ drawn in training, so what belongs to a pair is not here; models with a warp get
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import sys
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +18,7 @@ import torch
 
 from common.datasets import Clip, read_dataset
 from common.errors import InputError
-from common.files import file_hash, folder_hash, publish, remove, write_json
+from common.files import file_hash, folder_hash, holds, publish, remove, write_json
 from common.progress import Progress
 from dreampose_core import conditioning, framing, pixels, posemaps, subject
 from dreampose_core.model import load
@@ -81,10 +79,10 @@ def encode_clips(base: Path, dataset: Path, out: Path, batch_size: int) -> None:
         for clip in clips:
             made_of = {"encoders": encoders, "code": code, **_inputs(clip)}
             done = partial / CLIPS / clip.source
-            if not _holds(done, made_of):
+            if not holds(done / INFO, made_of):
                 old = out / CLIPS / clip.source
                 with publish(done) as folder:
-                    if _holds(old, made_of):
+                    if holds(old / INFO, made_of):
                         shutil.copytree(old, folder, copy_function=os.link)
                     else:
                         folder.mkdir()
@@ -109,9 +107,3 @@ def encode_clips(base: Path, dataset: Path, out: Path, batch_size: int) -> None:
 
 def _inputs(clip: Clip) -> dict[str, object]:
     return {"count": clip.count, "frames": clip.frames_md5, "poses": clip.poses_md5}
-
-
-def _holds(folder: Path, made_of: dict[str, object]) -> bool:
-    with suppress(OSError, ValueError):
-        return json.loads((folder / INFO).read_text(encoding="utf-8")) == made_of
-    return False

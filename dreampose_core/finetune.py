@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from common.files import folder_hash, publish, remove, write_json
+from common.files import folder_hash, publish, write_json
 from common.images import sheet
 from common.settings import NoiseSettings, Sampling
 from common.training import (
@@ -36,8 +36,8 @@ from dreampose_core.pipeline import DreamPosePipeline
 from dreampose_core.pixels import Autoencoder, decode, encode, to_tensor
 from dreampose_core.subject import Clip, encoded_pairs, jittered, read_clip
 
-FIGURES, PREVIEWS = "finetune.json", "previews"
-_PREVIEW = Sampling(steps=10)
+FIGURES = "finetune.json"
+PREVIEW = Sampling(steps=10)
 
 
 class DecoderProblem(nn.Module):
@@ -60,23 +60,27 @@ def _pick(pool: Batch, generator: torch.Generator, count: int) -> Batch:
 def _publish(out: Path, history: History, settings: TrainingSettings, components: dict) -> None:
     if not first_process():
         return
-    previews = previews_folder(out)
     with publish(out) as partial:
         partial.mkdir()
-        if previews.is_dir():
-            shutil.copytree(previews, partial / PREVIEWS)
+        take_previews(out, partial)
         for name, component in components.items():
             component.save_pretrained(partial / name)
         if history:
             write_curves(history, partial)
         write_json(partial / FIGURES, {"settings": asdict(settings), "changed": list(components)})
-    remove(previews)
 
 
 def previews_folder(out: Path) -> Path:
-    """Where pictures gather while `out` is trained; they move into it at the end."""
+    """Where pictures gather while `out` is trained."""
     resume = resume_folder(out)
     return resume.with_name(f"{resume.name}.previews")
+
+
+def take_previews(out: Path, folder: Path) -> None:
+    """Move the pictures that gathered, if any, into a folder of the finished training."""
+    previews = previews_folder(out)
+    if previews.is_dir():
+        shutil.move(previews, folder / "previews")
 
 
 def _shown(model: DreamPosePipeline, clip: Clip) -> np.ndarray:
@@ -85,7 +89,7 @@ def _shown(model: DreamPosePipeline, clip: Clip) -> np.ndarray:
     middle = len(clip.frames) // 2
     reference = model.look(clip.frames[0], clip.iuv[0])
     iuv = clip.iuv[middle][None]
-    (made,) = model(reference, model.pose(reference, iuv), _PREVIEW)
+    (made,) = model(reference, model.pose(reference, iuv), PREVIEW)
     return sheet([[clip.frames[0], clip.frames[middle], made]])
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -19,9 +18,9 @@ import torch
 from torch import Tensor
 
 from common.errors import InputError
-from common.files import file_hash, folder_hash, publish, remove, write_json
+from common.files import file_hash, folder_hash, publish, write_json
 from common.images import sheet
-from common.settings import NoiseSettings, Sampling
+from common.settings import NoiseSettings
 from common.training import (
     Batch,
     History,
@@ -36,7 +35,7 @@ from common.training import (
 from dreampose_core.conditioning import Condition
 from dreampose_core.denoising import CONDITION, DenoisingProblem, draw_noise
 from dreampose_core.encode_clips import CLIPS, INFO, encoders_hash
-from dreampose_core.finetune import PREVIEWS, previews_folder
+from dreampose_core.finetune import PREVIEW, previews_folder, take_previews
 from dreampose_core.footprint import unet_activations
 from dreampose_core.model import load
 from dreampose_core.pipeline import DreamPosePipeline, Reference
@@ -45,7 +44,6 @@ from dreampose_core.posemaps import window
 from dreampose_core.subject import warped_reference
 
 _VALIDATION_PAIRS, _AT_ONCE, _SHOWN_PAIRS = 64, 4, 3
-_PREVIEW = Sampling(steps=10)
 
 
 class Pair(NamedTuple):
@@ -156,7 +154,7 @@ def shown(model: DreamPosePipeline, rows: Batch) -> np.ndarray:
         reference, target = to_frames(decode(model.vae, torch.cat([latents, row["latents"]])))
         condition = Condition(**{name: row[name] for name in CONDITION if name in row})
         looked = Reference(reference, np.zeros_like(reference), *tokens, latents)
-        pictures.append([reference, target, *model(looked, condition, _PREVIEW)])
+        pictures.append([reference, target, *model(looked, condition, PREVIEW)])
     return sheet(pictures)
 
 
@@ -219,11 +217,8 @@ def finetune_base(
 
 
 def _publish(model: DreamPosePipeline, history: History, figures: dict, out: Path) -> None:
-    previews = previews_folder(out)
     with publish(out) as partial:
         model.save_pretrained(partial)
         write_curves(history, partial / "training")
         write_json(partial / "training" / "figures.json", figures | history[-1])
-        if previews.is_dir():
-            shutil.copytree(previews, partial / "training" / PREVIEWS)
-    remove(previews)
+        take_previews(out, partial / "training")

@@ -6,13 +6,12 @@ beside a fingerprint of everything that decided them.
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import asdict
 from pathlib import Path
 
 from common import frames as frames_format
-from common.files import publish, remove, write_json
+from common.files import holds, publish, remove, write_json
 from common.frames import FramesInfo, frame_name
 from common.images import write_png
 from common.progress import Progress
@@ -58,11 +57,7 @@ def sample(
 def _continue_or_clear(partial: Path, origin: dict) -> None:
     """Keep an earlier run's frames only where everything that decided them is the same."""
     key = partial / FINGERPRINT
-    try:
-        same = json.loads(key.read_text()) == json.loads(json.dumps(origin))
-    except (OSError, ValueError):
-        same = False
-    if not same:
+    if not holds(key, origin):
         remove(partial)
         partial.mkdir()
         write_json(key, origin)

@@ -57,9 +57,9 @@ class Inputs:
 def load_subject(
     base: Path, unet: Path | None, vae: Path | None, *, half: bool = False
 ) -> DreamPosePipeline:
-    """The base with a subject's changed components in place of its own, where there is a GPU there.
+    """The base with a subject's changed components in place of its own.
 
-    With `half` a GPU computes in float16.
+    It goes to the GPU where there is one, with `half` in float16.
     """
     model = load(str(base))
     for folder, names in ((unet, ("unet", "adapter")), (vae, ("vae",))):

@@ -83,8 +83,7 @@ class Animate(InWorkspace):
         page = writable(self.report, ".html") if self.report else None
         Sampling(**self._sampling())
         self.enter()
-        parameters.load()
-        limits = parameters.limits()
+        limits = parameters.limits(parameters.load())
         for name, path in files.items():
             if name != "subject" and path.is_dir():
                 raise InputError(f"{path} is a folder", "give one clip")

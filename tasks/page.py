@@ -217,11 +217,8 @@ def _clip(name: str, folder: Path) -> Panel:
 
 def _training(subject: str) -> Iterator[tuple[str, list[drawing.Chart]]]:
     """The curves of both finetunings; without any where nothing was trained."""
-    for part in ("unet", "vae"):
-        name, path = (
-            part.upper().replace("UNET", "UNet"),
-            Path(f"data/subjects/{subject}/{part}/curves.tsv"),
-        )
+    for part, name in _FINETUNED.items():
+        path = Path(f"data/subjects/{subject}/{part}/curves.tsv")
         yield name, _curves(path) if path.exists() else []
 
 
