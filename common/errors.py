@@ -17,3 +17,11 @@ class InputError(Exception):
         super().__init__(f"{problem} — {remedy}")
         self.problem = problem
         self.remedy = remedy
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """Whether it is torch's or the C library's way to say so; torch itself is not imported here."""
+    text = str(error).lower()
+    return (
+        isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text
+    )

@@ -19,7 +19,7 @@ from typing import Any
 
 import tyro
 
-from common.errors import EXIT_BAD_INPUT, LESS_MEMORY, InputError
+from common.errors import EXIT_BAD_INPUT, LESS_MEMORY, InputError, lacks_memory
 from common.files import write_json
 from common.progress import RUN_DIR
 
@@ -59,7 +59,7 @@ def main(prog: str, verbs: Mapping[str, type[Any]], argv: list[str] | None = Non
     except (InputError, OSError) as error:
         return _refused(_refusal(error))
     except (MemoryError, RuntimeError) as error:
-        if not _lacks_memory(error):
+        if not lacks_memory(error):
             raise
         return _refused(InputError(f"out of memory ({_first_line(error)})", LESS_MEMORY))
     except KeyboardInterrupt:
@@ -75,14 +75,6 @@ def _refused(refusal: InputError) -> int:
         report = {"code": EXIT_BAD_INPUT, "problem": refusal.problem, "remedy": refusal.remedy}
         write_json(Path(run_dir) / "error.json", report)
     return EXIT_BAD_INPUT
-
-
-def _lacks_memory(error: MemoryError | RuntimeError) -> bool:
-    """Torch's and the C library's ways to say it; torch itself is not imported here."""
-    text = str(error).lower()
-    return (
-        isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text
-    )
 
 
 def _first_line(error: Exception) -> str:

@@ -26,7 +26,8 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from common import memory
-from common.errors import InputError
+from common.batches import make_room
+from common.errors import InputError, lacks_memory
 from common.files import holds, publish, remove, write_json, write_text
 from common.images import write_png
 from common.progress import Progress
@@ -98,8 +99,9 @@ def train(
     the same, and deleted at the end. `evaluate` measures the averaged weights now and then.
     The problem ends on its averaged weights where `ema_decay` is set. `activations` estimates the
     bytes that a step keeps for its way back, to say before the start whether memory suffices.
-    Raises InputError where the loss is not a number, the batch cannot be shared out evenly, or
-    memory cannot suffice.
+    A step for which memory does not suffice is done again in smaller pieces, which `pieces` in
+    the curve then tells. Raises InputError where the loss is not a number, the batch cannot be
+    shared out evenly, or memory cannot suffice.
     """
     set_seed(settings.seed)
     given, processes = settings, PartialState(cpu=not torch.cuda.is_available()).num_processes
@@ -137,7 +139,7 @@ def train(
     if _load(accelerator, resume):
         accelerator.print(f"{label}: continues at step {counter.step}")
 
-    rank = accelerator.process_index
+    rank, pieces = accelerator.process_index, settings.accumulation
     with Progress(label, settings.steps, start=counter.step) as progress:
         for step in range(counter.step, settings.steps):
             rate = learning_rate(step, settings)
@@ -145,13 +147,12 @@ def train(
                 group["lr"] = rate
             batch = share(draw(step_generator(settings.seed, step)), rank, processes)
             problem.train()
-            loss = 0.0
-            for micro in range(settings.accumulation):
-                part = share(batch, micro, settings.accumulation)
-                part = {k: v.to(accelerator.device, non_blocking=True) for k, v in part.items()}
-                part_loss = problem(part) / settings.accumulation
-                accelerator.backward(part_loss)
-                loss = loss + part_loss.detach()
+            rows = settings.batch_size // processes
+            while (loss := _backward(accelerator, problem, batch, pieces, rows)) is None:
+                pieces = next(n for n in range(pieces + 1, rows + 1) if rows % n == 0)
+                optimizer.zero_grad(set_to_none=True)
+                make_room()
+                accelerator.print(f"{label}: out of memory, goes on in {pieces} parts a step")
             norm = accelerator.clip_grad_norm_(trained, settings.max_grad_norm)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
@@ -161,6 +162,8 @@ def train(
             if not math.isfinite(value):
                 raise InputError(f"the loss of step {step} is {value}", "lower the learning rate")
             row = {"step": step + 1, "loss": value, "rate": rate, "norm": float(norm)}
+            if pieces != settings.accumulation:
+                row["pieces"] = pieces
             last = step + 1 == settings.steps
             if evaluate and (last or _due(step + 1, settings.evaluate_every)):
                 with _averaged(problem, averaged, trained):
@@ -183,6 +186,29 @@ def train(
     accelerator.free_memory()
     AcceleratorState._reset_state()  # the next training may be of another precision
     return counter.history
+
+
+def _backward(
+    accelerator: Accelerator, problem: nn.Module, batch: Batch, pieces: int, rows: int
+) -> Tensor | None:
+    """Gradients of a process's batch, piece by piece; its loss.
+
+    None where memory does not suffice and smaller pieces can be tried. With several processes,
+    which must all do the same, the error is raised.
+    """
+    loss = torch.zeros((), device=accelerator.device)
+    try:
+        for piece in range(pieces):
+            part = share(batch, piece, pieces)
+            part = {k: v.to(accelerator.device, non_blocking=True) for k, v in part.items()}
+            part_loss = problem(part) / pieces
+            accelerator.backward(part_loss)
+            loss = loss + part_loss.detach()
+    except (MemoryError, RuntimeError) as error:
+        if pieces == rows or accelerator.num_processes > 1 or not lacks_memory(error):
+            raise
+        return None
+    return loss
 
 
 def _due(step: int, every: int) -> bool:

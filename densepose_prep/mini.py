@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from common.batches import Batches
 from common.errors import InputError
 from common.files import folder_hash
 from common.images import Fit
@@ -50,12 +51,12 @@ class MiniBackend:
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         self.network = network.float().eval().to(self.device, memory_format=torch.channels_last)
         self.origin = Origin(network.config.chart, "mini", folder_hash(weights))
-        self.batch_size = batch_size
+        self.batches = Batches(batch_size)
 
     def detect(self, named_frames: Iterable[tuple[str, np.ndarray]]) -> Iterator[Detections]:
         """Detections of (file name, RGB uint8 (H, W, 3)) frames, in order."""
         remaining = iter(named_frames)
-        while batch := list(islice(remaining, self.batch_size)):
+        while batch := list(islice(remaining, self.batches.size)):
             names, frames = zip(*batch, strict=True)
             fits = [Fit.whole(frame.shape[:2], self.network.size) for frame in frames]
             outputs = self._look(frames, fits)
@@ -74,9 +75,14 @@ class MiniBackend:
     def _look(self, frames: Sequence[np.ndarray], fits: Sequence[Fit]) -> list[Tensor]:
         """The network's outputs (73, h, w) float32 on the CPU for each fitted frame."""
         fitted = [fit.apply(frame) for fit, frame in zip(fits, frames, strict=True)]
-        pixels = torch.from_numpy(np.stack(fitted)).permute(0, 3, 1, 2).to(self.device)
-        pictures = to_picture(pixels).contiguous(memory_format=torch.channels_last)
-        return list(both_ways(self.network, pictures).cpu())
+
+        def look(start: int, stop: int) -> Tensor:
+            pixels = torch.from_numpy(np.stack(fitted[start:stop])).permute(0, 3, 1, 2)
+            pictures = to_picture(pixels.to(self.device))
+            pictures = pictures.contiguous(memory_format=torch.channels_last)
+            return both_ways(self.network, pictures).cpu()
+
+        return [row for _, rows in self.batches(len(fitted), look) for row in rows]
 
 
 def closer(fit: Fit, output: Tensor) -> Fit | None:

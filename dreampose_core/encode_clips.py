@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from common.batches import Batches
 from common.datasets import Clip, read_dataset
 from common.errors import InputError
 from common.files import file_hash, folder_hash, holds, publish, remove, write_json
@@ -40,11 +41,15 @@ def encoders_hash(base: Path) -> str:
 @torch.no_grad()
 def encode_clip(model: DreamPosePipeline, clip: subject.Clip, batch_size: int) -> dict:
     """The arrays of one clip by name, `batch_size` frames at a time on the model's device."""
-    parts = []
-    for start in range(0, len(clip.frames), batch_size):
-        these = range(start, min(start + batch_size, len(clip.frames)))
-        frames = np.stack([clip.frames[index] for index in these])
-        parts.append(_encoded(model, frames, np.stack([clip.iuv[index] for index in these])))
+
+    def encoded(start: int, stop: int) -> dict:
+        frames, iuv = (
+            np.stack([pictures[index] for index in range(start, stop)])
+            for pictures in (clip.frames, clip.iuv)
+        )
+        return _encoded(model, frames, iuv)
+
+    parts = [part for _, part in Batches(batch_size)(len(clip.frames), encoded)]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 

@@ -11,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from common import frames as frames_format
+from common.batches import Batches
 from common.files import holds, publish, remove, write_json
 from common.frames import FramesInfo, frame_name
 from common.images import write_png
@@ -38,19 +39,22 @@ def sample(
     }
     with publish(out, keep_partial=True) as partial, Progress("sampling", count) as progress:
         _continue_or_clear(partial, origin)
-        for start in range(0, count, batch_size):
-            stop = min(start + batch_size, count)
+
+        def render(start: int, stop: int) -> None:
             paths = [partial / frame_name(i) for i in range(start, stop)]
-            if not all(path.exists() for path in paths):
-                condition = scene.condition(start, stop)
-                frames = scene.model(scene.reference, condition, settings)
-                for path, frame in zip(paths, frames, strict=True):
-                    write_png(path.with_suffix(".tmp"), scene.canvas.put(frame))
-                    os.replace(path.with_suffix(".tmp"), path)
-            progress.advance(len(paths))
+            if all(path.exists() for path in paths):
+                return
+            frames = scene.model(scene.reference, scene.condition(start, stop), settings)
+            for path, frame in zip(paths, frames, strict=True):
+                write_png(path.with_suffix(".tmp"), scene.canvas.put(frame))
+                os.replace(path.with_suffix(".tmp"), path)
+
+        batches = Batches(batch_size)
+        for these, _ in batches(count, render):
+            progress.advance(len(these))
         info = FramesInfo(scene.fps, scene.canvas.picture.shape[:2], count)
         write_json(partial / frames_format.INFO, asdict(info))
-        write_json(partial / PARAMETERS, origin)
+        write_json(partial / PARAMETERS, origin | {"smallest_batch": batches.size})
         (partial / FINGERPRINT).unlink()
 
 

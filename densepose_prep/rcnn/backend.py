@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from itertools import islice
 
 import numpy as np
 import torch
 
+from common.batches import Batches
 from common.images import Size
 from densepose_prep.dump import Detections, Origin
 from densepose_prep.rcnn.boxes import clipped, filled
@@ -26,20 +28,23 @@ class RcnnBackend:
         cuda = torch.cuda.is_available()
         self.network = network.to("cuda", torch.float16) if cuda else network
         self.origin = Origin("densepose", "rcnn", digest)
-        self.batch_size, self.persons = batch_size, persons
+        self.batches, self.persons = Batches(batch_size), persons
 
     def detect(self, named_frames: Iterable[tuple[str, np.ndarray]]) -> Iterator[Detections]:
         """Detections of (file name, RGB uint8 (H, W, 3)) frames of one size, in order."""
         remaining = iter(named_frames)
-        like = next(self.network.parameters())
-        while batch := list(islice(remaining, self.batch_size)):
+        while batch := list(islice(remaining, self.batches.size)):
             names, frames = zip(*batch, strict=True)
             size = frames[0].shape[:2]
             inner = network_size(size)
-            pictures = prepared([resized(frame, inner) for frame in frames], like)
-            found = self.network(pictures, inner, self.persons)
-            for index, name in enumerate(names):
-                yield detections(name, found, index, inner, size)
+            for these, found in self.batches(len(frames), partial(self._find, frames, inner)):
+                for index, name in enumerate(names[these.start : these.stop]):
+                    yield detections(name, found, index, inner, size)
+
+    def _find(self, frames: Sequence[np.ndarray], inner: Size, start: int, stop: int) -> Found:
+        pictures = [resized(frame, inner) for frame in frames[start:stop]]
+        like = next(self.network.parameters())
+        return self.network(prepared(pictures, like), inner, self.persons)
 
 
 def detections(name: str, found: Found, index: int, inner: Size, size: Size) -> Detections:
