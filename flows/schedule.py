@@ -27,7 +27,4 @@ def look_on_schedule(cron: str) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        look_on_schedule(sys.argv[1])
-    except ValueError as error:
-        sys.exit(f"error: inbox.cron in params.yaml: {error}")
+    look_on_schedule(sys.argv[1])

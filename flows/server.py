@@ -100,6 +100,17 @@ def require() -> None:
         raise InputError(f"no server answers at PREFECT_API_URL ({url!r})", remedy) from None
 
 
+def check_cron(cron: str) -> None:
+    """Raises InputError at what Prefect cannot read as cron."""
+    from prefect.client.schemas.schedules import CronSchedule
+
+    try:
+        CronSchedule(cron=cron)
+    except ValueError:
+        remedy = "five fields, such as '0 * * * *' for every full hour"
+        raise InputError(f"params.yaml → inbox → cron: {cron!r} is no schedule", remedy) from None
+
+
 def start_worker(pool: str) -> subprocess.Popen[bytes]:
     """Start a worker that takes one run of the pool at a time and says that it lives."""
     _WORKER.mkdir(parents=True, exist_ok=True)

@@ -3,7 +3,7 @@
 The coordinator sends the items and where their raw bytes are; the worker takes from the DVC remote
 what others made already, runs the rest, and pushes outputs and run cache. The coordinator then
 repeats the same stages with `dvc repro --pull`, which runs nothing: it alone writes the lock files
-that count.
+that count. How each output was made travels back as an artifact.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from prefect import flow
+from prefect.artifacts import create_markdown_artifact
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.exceptions import ObjectNotFound
@@ -23,12 +24,12 @@ from prefect.flows import EntrypointType
 
 from common.errors import InputError
 from common.files import file_hash, write_text
-from tasks import bridge, catalog, device, graph, parameters, workspace
+from tasks import bridge, catalog, device, graph, lineage, parameters, workspace
 from tasks.catalog import Catalog
 from tasks.graph import Address
 from tasks.steps import step
 
-DEPLOYED = "share"
+DEPLOYED, RECORDS = "share", "lineage"
 
 
 def parcel(items: Catalog, addresses: Sequence[Address]) -> dict[str, Any]:
@@ -79,6 +80,7 @@ def share(unit: str, sent: dict[str, Any]) -> None:
         for address in addresses:
             step(address.stage)(address.item, pull=True)
     bridge.push(graph.targets(addresses).values())
+    create_markdown_artifact(json.dumps(lineage.told(addresses)), key=RECORDS)
 
 
 def deploy(pool: str) -> None:

@@ -5,12 +5,18 @@ A run whose worker died is given to another. Knows nothing of what a unit is but
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.filters import (
+    ArtifactFilter,
+    ArtifactFilterFlowRunId,
+    ArtifactFilterKey,
+)
 from prefect.client.schemas.objects import FlowRun
 from prefect.events.filters import EventFilter, EventNameFilter, EventResourceFilter
 from prefect.exceptions import ObjectNotFound
@@ -19,8 +25,8 @@ from prefect.states import Crashed
 from common.errors import InputError
 from flows.plan import Unit
 from flows.server import BEAT_SECONDS
-from flows.share import DEPLOYED, parcel
-from tasks import bridge, catalog
+from flows.share import DEPLOYED, RECORDS, parcel
+from tasks import bridge, catalog, lineage
 
 _SILENT = timedelta(seconds=3.5 * BEAT_SECONDS)
 _POLL_SECONDS = 2.0
@@ -57,6 +63,7 @@ def give_out(pool: str, units: Sequence[Unit]) -> Iterator[tuple[Unit, str]]:
                     continue
                 out.remove(one)
                 if run.state.is_completed():
+                    lineage.adopt(_records(client, run_id))
                     yield unit, ""
                 elif run.state.is_failed() or lives == 1:
                     yield unit, _problem(run)
@@ -92,6 +99,17 @@ def _is_silent(client: SyncPrefectClient, run: FlowRun) -> bool:
     )
     found = client.read_events(beats, limit=1).events
     return not found or now - found[0].occurred > _SILENT
+
+
+def _records(client: SyncPrefectClient, run_id: UUID) -> list[lineage.Record]:
+    """How the worker says that it made the outputs."""
+    found = client.read_artifacts(
+        artifact_filter=ArtifactFilter(
+            key=ArtifactFilterKey(any_=[RECORDS]),
+            flow_run_id=ArtifactFilterFlowRunId(any_=[run_id]),
+        )
+    )
+    return [record for artifact in found for record in json.loads(artifact.data)]
 
 
 def _problem(run: FlowRun) -> str:

@@ -64,6 +64,7 @@ class Serve(InWorkspace):
     def run(self) -> None:
         self.enter()
         cron = inbox.settings().cron
+        server.check_cron(cron)
         attempts.FOLDER.mkdir(parents=True, exist_ok=True)
         try:
             with FileLock(attempts.FOLDER / ".serve.lock", timeout=0):

@@ -39,6 +39,9 @@ _CHILD = (
 )
 _DVC, _QUICK = (_CHILD.format(module=module) for module in ("dvc.cli", "tasks.dvc_quick"))
 _POLL_SECONDS, _MERCY_SECONDS = 0.2, 3.0
+_LOST = re.compile("(from|to) the cloud|failed to connect")
+"""What DVC says of a remote that it cannot reach, and of one that lacks what is asked for."""
+_LOST_SECONDS = (3.0, 10.0, 30.0)
 stopping = threading.Event()
 """Set where this process is interrupted: stages that run in its other threads are ended too."""
 
@@ -156,12 +159,18 @@ def pull(targets: Iterable[str]) -> None:
 
 
 def _exchange(verb: str, *arguments: str) -> None:
-    with _scratch() as run_dir:
-        code = _run(_DVC, ["--wait-for-lock", verb, *arguments], run_dir)
-        log = (run_dir / "log.txt").read_text(encoding="utf-8", errors="replace")
-    if code:
-        problem = f"DVC cannot {verb}: {_last_error(log)}"
-        raise InputError(problem, "set a remote that all clones reach: dvc remote add -d NAME URL")
+    """Push or pull; what may be a lost connection is tried again. Raises InputError."""
+    for patience in (*_LOST_SECONDS, None):
+        with _scratch() as run_dir:
+            code = _run(_DVC, ["--wait-for-lock", verb, *arguments], run_dir)
+            log = (run_dir / "log.txt").read_text(encoding="utf-8", errors="replace")
+        if not code:
+            return
+        if patience is None or not _LOST.search(log):
+            break
+        time.sleep(patience)
+    problem = f"DVC cannot {verb}: {_last_error(log)}"
+    raise InputError(problem, "set a remote that all clones reach: dvc remote add -d NAME URL")
 
 
 @contextmanager

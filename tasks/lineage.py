@@ -27,7 +27,7 @@ from tasks import graph
 from tasks.bridge import StageRun
 from tasks.cache import content_hash, folder_files
 from tasks.catalog import NOTHING
-from tasks.graph import inside, inside_or_absolute
+from tasks.graph import Address, inside, inside_or_absolute
 from tasks.workspace import HOME, ROOMS
 
 RECORDS = Path("data/lineage")
@@ -98,6 +98,23 @@ def record(runs: Iterable[StageRun]) -> None:
             path = RECORDS / f"{out['md5']}-{run.address}.json"
             if run.outcome == "ran" or _recorded(path) != entry:
                 write_json(path, _record(run, entry))
+
+
+def told(addresses: Iterable[Address]) -> list[Record]:
+    """The records of these stages' outputs, for another clone to adopt."""
+    return [
+        json.loads((RECORDS / f"{out['md5']}-{address}.json").read_text(encoding="utf-8"))
+        for address, entry in graph.locked(addresses).items()
+        for out in entry["outs"]
+    ]
+
+
+def adopt(records: Iterable[Record]) -> None:
+    """Keep records that another clone made. Raises ValidationError where one is none."""
+    for given in records:
+        checked = _Record.model_validate(given).model_dump()
+        for out in checked["lock"]["outs"]:
+            write_json(RECORDS / f"{out['md5']}-{checked['stage']}.json", checked)
 
 
 def _recorded(path: Path) -> Record | None:

@@ -8,11 +8,13 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import suppress
 from contextvars import copy_context
 from functools import cache
 from typing import Any
 from uuid import UUID
 
+import httpx
 from prefect import Task, task
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
@@ -127,7 +129,8 @@ class _Reporter:
             return
         self.last = time.monotonic()
         share = 100 * progress["done"] / max(1, progress["total"])
-        if self.artifact is None:
-            self.artifact = create_progress_artifact(share, description=str(self.address))
-        else:
-            update_progress_artifact(self.artifact, share)
+        with suppress(httpx.HTTPError):  # a server that is away for a while stops no stage
+            if self.artifact is None:
+                self.artifact = create_progress_artifact(share, description=str(self.address))
+            else:
+                update_progress_artifact(self.artifact, share)

@@ -5,9 +5,11 @@ import shutil
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from common.errors import InputError
 from tasks import bridge, lineage
+from tasks.bridge import StageRun
 from tasks.graph import Address
 
 ITEMS = {"photos": {"a": "photo.txt", "b": "photo.txt"}, "names": {"a": "a"}}
@@ -65,6 +67,20 @@ def test_an_old_file_keeps_its_origin(made):
     raw = lineage.tree(old).children[0].children[0]
     new = lineage.tree(Path("joined.txt")).children[0].children[0]
     assert new.md5 == lineage.content_hash(Path("photo.txt")) != raw.md5
+
+
+def test_another_clone_learns_how_it_was_made(made):
+    addresses = [Address("cut", "a"), Address("join", "a")]
+    records = json.loads(json.dumps(lineage.told(addresses)))
+    assert [record["stage"] for record in records] == ["cut@a", "join@a"]
+    shutil.rmtree(lineage.RECORDS)
+    lineage.adopt(records)
+    lineage.record([StageRun(address, "restored", 0.1) for address in addresses])
+    assert lineage.told(addresses) == records
+    assert lineage.tree(Path("joined.txt")).record["environment"]["python"]
+    records[0]["lock"]["outs"][0]["path"] = "../elsewhere"
+    with pytest.raises(ValidationError):
+        lineage.adopt(records)
 
 
 def test_equal_bytes_of_two_stages_keep_apart(made):

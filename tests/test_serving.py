@@ -141,6 +141,48 @@ def test_without_a_remote_nothing_is_pushed(toy):
         bridge.push(graph.targets([Address("write", "a")]).values())
 
 
+def test_a_lost_connection_is_tried_again(toy, monkeypatch):
+    """The remote is a web server that begins to answer after the first attempt."""
+    here, port = toy(WRITE, {"words": {"a": "word.txt"}}), free_port()
+    (here / "word.txt").write_text("word\n")
+    bridge.add(Path("word.txt"))
+    set_remote(here, here / "store")
+    bridge.push(["word.txt.dvc"])
+    (here / "word.txt").unlink()
+    shutil.rmtree(here / ".dvc/cache")
+    config = here / ".dvc/config.local"
+    config.write_text(config.read_text().replace(str(here / "store"), f"http://127.0.0.1:{port}"))
+    run, attempts = bridge._run, []
+
+    def counted(*given: object) -> int:
+        attempts.append(run(*given))
+        if len(attempts) == 1:
+            command = (sys.executable, "-m", "http.server", str(port), "--bind", "127.0.0.1")
+            servers.append(subprocess.Popen(command, cwd=here / "store", stderr=subprocess.DEVNULL))
+            wait_until(lambda: listening(port), 60)
+        return attempts[-1]
+
+    servers: list[subprocess.Popen] = []
+    monkeypatch.setattr(bridge, "_run", counted)
+    monkeypatch.setattr(bridge, "_LOST_SECONDS", (0.1,))
+    try:
+        bridge.pull(["word.txt.dvc"])
+    finally:
+        for process in servers:
+            process.kill()
+            process.wait()
+    assert attempts[0] != 0
+    assert attempts[1:] == [0]
+    assert (here / "word.txt").read_text() == "word\n"
+
+
+@pytest.mark.parametrize("cron", ["61 * * * *", "often", ""])
+def test_a_schedule_that_is_none_is_refused(cron):
+    with pytest.raises(InputError, match="is no schedule"):
+        server.check_cron(cron)
+    server.check_cron("*/5 * * * *")
+
+
 def test_an_item_is_made_of_all_that_it_needs(tmp_path, monkeypatch):
     (tmp_path / "dvc.yaml").symlink_to(workspace.HOME / "dvc.yaml")
     monkeypatch.chdir(tmp_path)
@@ -196,6 +238,8 @@ def test_two_workers_share_and_one_is_killed(tmp_path, start):
     for lock in locks:
         ours = coordinator / lock.relative_to(alone)
         assert graph.read_yaml(ours)["stages"] == graph.read_yaml(lock)["stages"]
+        for text in (coordinator / "data/lineage").glob(f"*@{lock.parent.name}.json"):
+            assert json.loads(text.read_text())["environment"]["torch"]
     for path in (alone / "data/poses").rglob("*.png"):
         assert (coordinator / path.relative_to(alone)).read_bytes() == path.read_bytes()
     with suppress(FileNotFoundError):
