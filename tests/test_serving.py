@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import cv2
 import pytest
 import test_inbox
 from test_chain import at_work, wait_until
@@ -198,23 +199,35 @@ def test_an_item_is_made_of_all_that_it_needs(tmp_path, monkeypatch):
     assert items.made_of("sources", anna) == set()
 
 
+def fill_inbox(place: Path) -> None:
+    """Eight subjects, one photo in eight colours, and a clip of two frames."""
+    photo = cv2.imread(str(workspace.HOME / "examples/subject.png"))
+    hue, *others = cv2.split(cv2.cvtColor(photo, cv2.COLOR_BGR2HSV))
+    for index in range(8):
+        turned = cv2.merge([(hue + 22 * index) % 180, *others])
+        cv2.imwrite(
+            str(place / INBOX / SUBJECTS / f"s{index}.png"),
+            cv2.cvtColor(turned, cv2.COLOR_HSV2BGR),
+        )
+    clips = place / INBOX / CLIPS
+    shutil.copyfile(workspace.HOME / "examples/driving.mp4", clips / "walk.mp4")
+    (clips / "walk.yaml").write_text("frames: {max_frames: 2}\n")
+
+
 @pytest.mark.long
 def test_two_workers_share_and_one_is_killed(tmp_path, start):
-    """Two clips; the worker that has the first in hand is killed, the other does both."""
+    """Eight subjects; the first worker that has one in hand is killed, the other does them all.
+
+    Everything is done once, and is what a single machine makes.
+    """
     store, port = tmp_path / "store", free_port()
     url = f"http://127.0.0.1:{port}/api"
     alone = create(tmp_path / "alone")
     places = [create(tmp_path / name, pool="workers #") for name in ("coordinator", "one", "two")]
     for place in places:
         set_remote(place, store)
-    for name, frames in (("walk", 2), ("dance", 3)):
-        for place in (alone, places[0]):
-            shutil.copyfile(
-                workspace.HOME / "examples/driving.mp4", place / INBOX / CLIPS / f"{name}.mp4"
-            )
-            (place / INBOX / CLIPS / f"{name}.yaml").write_text(
-                f"frames: {{max_frames: {frames}}}\n"
-            )
+    for place in (alone, places[0]):
+        fill_inbox(place)
     coordinator, *clones = places
     start(coordinator, "serve", "--port", port)
     wait_until(lambda: "UI:" in (tmp_path / "coordinator-serve.log").read_text(), 900)
@@ -223,7 +236,7 @@ def test_two_workers_share_and_one_is_killed(tmp_path, start):
     run = start(coordinator, "reprocess", PREFECT_API_URL=url)
 
     def busy() -> list[int]:
-        return [i for i in (0, 1) if any(clones[i].glob("data/runs/densepose-*/log.txt"))]
+        return [i for i in (0, 1) if any(clones[i].glob("data/runs/finetune-unet-*/log.txt"))]
 
     wait_until(lambda: bool(busy()) or run.poll() is not None, 900)
     killed = busy()[0]
@@ -233,14 +246,52 @@ def test_two_workers_share_and_one_is_killed(tmp_path, start):
     assert not at_work(clones[killed])
 
     assert start(alone, "reprocess").wait() == 0
-    locks = sorted((alone / "data/items").glob("sources/*/dvc.lock"))
-    assert len(locks) == 2
+    locks = sorted((alone / "data/items").glob("*/*/dvc.lock"))
+    assert len(locks) == 1 + 9 + 8 + 8 + 8  # base, sources, subjects, motions, renders
     for lock in locks:
         ours = coordinator / lock.relative_to(alone)
         assert graph.read_yaml(ours)["stages"] == graph.read_yaml(lock)["stages"]
-        for text in (coordinator / "data/lineage").glob(f"*@{lock.parent.name}.json"):
-            assert json.loads(text.read_text())["environment"]["torch"]
-    for path in (alone / "data/poses").rglob("*.png"):
+    videos = sorted((alone / "data/videos").glob("*.mp4"))
+    assert len(videos) == 8
+    for path in videos:
         assert (coordinator / path.relative_to(alone)).read_bytes() == path.read_bytes()
+    records = [json.loads(p.read_text()) for p in (coordinator / "data/lineage").glob("*.json")]
+    assert all(record["environment"]["torch"] for record in records)
+    (summary,) = (coordinator / "data/inbox/runs").glob("*.json")
+    assert json.loads(summary.read_text())["totals"] == {"done": 17}
     with suppress(FileNotFoundError):
         assert not list((coordinator / "data/runs").iterdir())
+
+
+@pytest.mark.long
+def test_a_server_that_is_started_anew_stops_no_run(tmp_path, start):
+    """Killed while a stage runs, and back with the same runs in its database."""
+    port = free_port()
+    places = [create(tmp_path / name) for name in ("undisturbed", "disturbed")]
+    for place in places:
+        shutil.copyfile(
+            workspace.HOME / "examples/subject.png", place / INBOX / SUBJECTS / "anna.png"
+        )
+    assert start(places[0], "reprocess").wait() == 0
+
+    def serve() -> subprocess.Popen:
+        process = start(places[1], "serve", "--port", port)
+        said = tmp_path / "disturbed-serve.log"
+        wait_until(lambda: "UI:" in said.read_text() or process.poll() is not None, 900)
+        return process
+
+    server = serve()
+    run = start(places[1], "reprocess", PREFECT_API_URL=f"http://127.0.0.1:{port}/api")
+    stage = places[1] / "data/runs"
+    wait_until(lambda: any(stage.glob("reformat-*/log.txt")) or run.poll() is not None, 900)
+    server.kill()
+    server.wait()
+    wait_until(lambda: not listening(port), 60)
+    serve()
+    if run.wait():
+        assert start(places[1], "reprocess").wait() == 0
+    locks = sorted((places[0] / "data/items").glob("*/*/dvc.lock"))
+    assert len(locks) == 3
+    for lock in locks:
+        ours = places[1] / lock.relative_to(places[0])
+        assert graph.read_yaml(ours)["stages"] == graph.read_yaml(lock)["stages"]
