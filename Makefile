@@ -5,6 +5,9 @@ BIN := $(VENV)/bin
 LOCK := requirements.txt requirements-dev.txt pyproject.toml
 STAMP := $(VENV)/.installed-$(shell cat $(LOCK) | cksum | cut -d' ' -f1)
 
+# A file's tests stay together, each process on one core.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile
+
 .PHONY: help setup demo bench test test-all lint format clean
 
 help:  ## list the targets
@@ -30,10 +33,10 @@ bench: setup  ## the mannequin benchmark: tables, curves, sheets in data/benchma
 	$(BIN)/dreampose benchmark
 
 test: setup lint  ## lint, then the tests but those that take minutes each
-	$(BIN)/python -m pytest -m "not long"
+	$(PYTEST) -m "not long"
 
 test-all: setup lint  ## lint, then all tests
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 lint: setup  ## ruff's rules and its layout
 	$(BIN)/ruff check .
