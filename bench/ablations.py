@@ -1,4 +1,4 @@
-"""What each setting of sampling and finetuning buys: `python bench/ablations.py [sampler|subject]`.
+"""What each setting buys: `python bench/ablations.py [sampler|subject|time]`.
 
 Validation subjects in validation motions, one setting changed at a time from those of the preset
 `mini`; PSNR, SSIM, PSNR on the person, and how steady the frames are. `docs/benchmark.md` holds
@@ -16,10 +16,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from diffusers.models.attention_processor import AttnProcessor
 
 from common.settings import NoiseSettings, Sampling
 from common.shards import open_shard
 from common.training import TrainingSettings, train
+from densepose_prep.network import IuvNetwork
+from densepose_prep.smoothing import smoothed, window
+from densepose_prep.train_iuv import estimated
 from dreampose_core.benchmark_table import Seen, TrueClip
 from dreampose_core.conditioning import rows
 from dreampose_core.finetune import DecoderProblem, personalize
@@ -88,6 +92,62 @@ def own_noise(scale: float) -> Method:
         return np.concatenate(each)
 
     return method
+
+
+def without_tokens(scene: Scene) -> np.ndarray:
+    """The cross-attention sees the null picture's tokens; the warp stays."""
+    reference, condition = scene.seen
+    return scene.model(replace(reference, tokens=reference.null_tokens), condition, DEFAULT)
+
+
+class CrossFrameAttention(AttnProcessor):
+    """Self-attention in which every frame also, or only, looks at the first one.
+
+    Khachatryan et al. 2023 (Text2Video-Zero), with no training for it.
+    """
+
+    def __init__(self, own: bool):
+        super().__init__()
+        self.own = own
+
+    def __call__(self, attn, hidden_states, encoder_hidden_states=None, *args, **kwargs):
+        if encoder_hidden_states is None:
+            first = hidden_states[:1].expand_as(hidden_states)
+            encoder_hidden_states = torch.cat([first, hidden_states], 1) if self.own else first
+        return super().__call__(attn, hidden_states, encoder_hidden_states, *args, **kwargs)
+
+
+def cross_frame(own: bool) -> Method:
+    """The model with that attention in place of its own."""
+
+    def method(scene: Scene) -> np.ndarray:
+        model = load(str(MODEL))
+        model.unet.set_attn_processor(CrossFrameAttention(own))
+        return scene.sampled(model, DEFAULT)
+
+    return method
+
+
+def estimated_poses(smooth: bool) -> Method:
+    """Poses as the small network sees them in the true frames, calmed or not."""
+
+    def method(scene: Scene) -> np.ndarray:
+        network = IuvNetwork.from_pretrained(MODEL / "iuv").float().eval()
+        iuvs = estimated(network, scene.true.frames)
+        if smooth:
+            boxes = [box_of(iuv) for iuv in iuvs]
+            around = [window(index, len(iuvs)) for index in range(len(iuvs))]
+            iuvs = np.stack([smoothed([iuvs[i] for i in w], [boxes[i] for i in w]) for w in around])
+        reference, _ = scene.seen
+        return scene.model(reference, scene.model.pose(reference, iuvs), DEFAULT)
+
+    return method
+
+
+def box_of(iuv: np.ndarray) -> tuple[float, float, float, float]:
+    """x0, y0, x1, y1 of the body in an IUV image (H, W, 3)."""
+    rows, columns = (np.flatnonzero((iuv[..., 0] > 0).any(axis)) for axis in (1, 0))
+    return float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)
 
 
 def finetuned(photos: int, steps: int, rate: float) -> Method:
@@ -159,6 +219,15 @@ SUBJECT: dict[str, Method] = {
     "five photos, 120 steps at 1e-4": finetuned(5, 120, 1e-4),
     "decoder, 60 steps at 1e-4": decoder_finetuned(60, 1e-4),
 }
+TIME: dict[str, Method] = {
+    "the default": sampler({}),
+    "without the picture's tokens": without_tokens,
+    "every frame attends to the first one as well": cross_frame(True),
+    "every frame attends to the first one instead": cross_frame(False),
+    "estimated poses": estimated_poses(False),
+    "estimated poses, smoothed": estimated_poses(True),
+}
+GROUPS = {"sampler": SAMPLER, "subject": SUBJECT, "time": TIME}
 
 
 def main(methods: dict[str, Method], subjects: int, motions: int, frames: int) -> Iterator[str]:
@@ -193,12 +262,11 @@ def main(methods: dict[str, Method], subjects: int, motions: int, frames: int) -
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("which", choices=("sampler", "subject"), nargs="?", default="sampler")
+    parser.add_argument("which", choices=GROUPS, nargs="?", default="sampler")
     parser.add_argument("--subjects", type=int, default=6)
     parser.add_argument("--motions", type=int, default=2)
     parser.add_argument("--frames", type=int, default=12)
     given = parser.parse_args()
     torch.set_num_threads(1)
-    methods = SAMPLER if given.which == "sampler" else SUBJECT
-    for line in main(methods, given.subjects, given.motions, given.frames):
+    for line in main(GROUPS[given.which], given.subjects, given.motions, given.frames):
         print(line, flush=True)
