@@ -132,7 +132,7 @@ def estimated_poses(smooth: bool) -> Method:
     """Poses as the small network sees them in the true frames, calmed or not."""
 
     def method(scene: Scene) -> np.ndarray:
-        network = IuvNetwork.from_pretrained(MODEL / "iuv").float().eval()
+        network = IuvNetwork.load(MODEL / "iuv")
         iuvs = estimated(network, scene.true.frames)
         if smooth:
             boxes = [box_of(iuv) for iuv in iuvs]

@@ -33,7 +33,7 @@ def estimate(weights: Path, arrays: tuple[Path, ...], out: Path, workers: int | 
     FOLDER/NAME.npy becomes FOLDER-NAME.npy. Raises InputError where frames do not have the
     network's size.
     """
-    size = IuvNetwork.from_pretrained(weights).size
+    size = IuvNetwork.load(weights).size
     with publish(out) as folder:
         folder.mkdir()
         jobs = []
@@ -53,7 +53,7 @@ def estimate(weights: Path, arrays: tuple[Path, ...], out: Path, workers: int | 
 
 def _estimate_row(job: _Job) -> None:
     torch.set_num_threads(1)
-    network = IuvNetwork.from_pretrained(job.weights).float().eval()
+    network = IuvNetwork.load(job.weights)
     frames = np.load(job.frames, mmap_mode="r")[job.row]
     flat = frames.reshape(-1, *frames.shape[-3:])
     parts = [estimated(network, flat[at : at + _BATCH]) for at in range(0, len(flat), _BATCH)]

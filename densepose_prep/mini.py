@@ -17,7 +17,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from common.batches import Batches
-from common.errors import InputError
 from common.files import folder_hash
 from common.images import Fit
 from densepose_prep.dump import ChartResult, Detections, Origin
@@ -39,17 +38,9 @@ class MiniBackend:
     """Loads the network once and detects in batches. Raises InputError for missing weights."""
 
     def __init__(self, weights: Path, batch_size: int = 8):
-        try:
-            if not weights.is_dir():
-                raise OSError("there is no such folder")
-            network = IuvNetwork.from_pretrained(weights, local_files_only=True)
-        except (OSError, ValueError, RuntimeError) as error:
-            raise InputError(
-                f"no IUV weights at {weights} ({str(error).splitlines()[0].split('. ')[0]})",
-                "the shipped ones are in weights/mini/iuv",
-            ) from None
+        network = IuvNetwork.load(weights)
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.network = network.float().eval().to(self.device, memory_format=torch.channels_last)
+        self.network = network.to(self.device, memory_format=torch.channels_last)
         self.origin = Origin(network.config.chart, "mini", folder_hash(weights))
         self.batches = Batches(batch_size)
 

@@ -1,23 +1,30 @@
 """The small IUV network: a fully convolutional U-Net from a picture to parts and their U, V.
 
 The parts come out at full resolution, so that limbs a few pixels wide keep their outline. Weights
-are a diffusers folder: `config.json` and safetensors.
+are a folder as diffusers lays it out, `config.json` and safetensors, but read without diffusers,
+whose import takes longer than to find the poses of a clip.
 """
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict, dataclass
 from itertools import pairwise
+from pathlib import Path
 
 import torch
-from diffusers import ConfigMixin, ModelMixin
-from diffusers.configuration_utils import register_to_config
+from safetensors import SafetensorError
+from safetensors.torch import load_model, save_model
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from common.errors import InputError
+from common.files import write_json
 from common.images import Size
 from common.poses import PARTS
 
 LABELS = PARTS + 1
+_CONFIG, _WEIGHTS = "config.json", "diffusion_pytorch_model.safetensors"
 OUTPUTS = LABELS + 2 * PARTS
 
 
@@ -32,25 +39,32 @@ def of_label(values: Tensor, labels: Tensor) -> Tensor:
     return chosen * (labels > 0)
 
 
-class IuvNetwork(ModelMixin, ConfigMixin):
-    """RGB (B, 3, H, W) in [−1, 1] to (B, 25 + 24 + 24, H, W): part logits, U and V of each part.
+@dataclass(frozen=True)
+class IuvConfig:
+    """What a network is built like.
 
-    Trained at `height` × `width`; sides must be multiples of `stride`. `chart` names the surface
-    chart of U and V. The U-Net's levels, `channels`, begin at a quarter of the picture's
-    resolution, where a front is told from a back cheaply; `fine` channels at half of it keep the
-    outlines.
+    It is trained at `height` × `width`. The U-Net's levels, `channels`, begin at a quarter of the
+    picture's resolution, where a front is told from a back cheaply; `fine` channels at half of it
+    keep the outlines. `chart` names the surface chart of U and V.
     """
 
-    @register_to_config
-    def __init__(
-        self,
-        height: int = 160,
-        width: int = 128,
-        fine: int = 16,
-        channels: tuple[int, ...] = (48, 64, 96, 112),
-        chart: str = "mannequin",
-    ):
+    height: int = 160
+    width: int = 128
+    fine: int = 16
+    channels: tuple[int, ...] = (48, 64, 96, 112)
+    chart: str = "mannequin"
+
+
+class IuvNetwork(nn.Module):
+    """RGB (B, 3, H, W) in [−1, 1] to (B, 25 + 24 + 24, H, W): part logits, U and V of each part.
+
+    Sides must be multiples of `stride`.
+    """
+
+    def __init__(self, config: IuvConfig):
         super().__init__()
+        self.config = config
+        fine, channels = config.fine, config.channels
         self.begin = nn.Sequential(nn.PixelUnshuffle(2), _convolution(12, fine))
         self.enter = _convolution(fine, channels[0], stride=2)
         self.encoders = nn.ModuleList(_Residual(count) for count in channels)
@@ -73,6 +87,34 @@ class IuvNetwork(ModelMixin, ConfigMixin):
     def stride(self) -> int:
         """What the sides of a picture must be multiples of."""
         return 2 ** (1 + len(self.config.channels))
+
+    @classmethod
+    def load(cls, folder: Path) -> IuvNetwork:
+        """The network in a folder, float32, for use. Raises InputError where there is none."""
+        try:
+            config = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
+            config = {k: v for k, v in config.items() if not k.startswith("_")}
+            network = cls(IuvConfig(**config | {"channels": tuple(config["channels"])}))
+            load_model(network, folder / _WEIGHTS)
+        except (
+            OSError,
+            ValueError,
+            LookupError,
+            TypeError,
+            RuntimeError,
+            SafetensorError,
+        ) as error:
+            raise InputError(
+                f"no IUV weights at {folder} ({str(error).splitlines()[0]})",
+                "the shipped ones are in weights/mini/iuv",
+            ) from None
+        return network.eval()
+
+    def save(self, folder: Path) -> None:
+        """Write the network into a new folder."""
+        folder.mkdir()
+        write_json(folder / _CONFIG, asdict(self.config))
+        save_model(self, folder / _WEIGHTS)
 
     def heads(self, picture: Tensor) -> tuple[Tensor, Tensor]:
         """Part logits (B, 25, H, W), and U, V of each part (B, 48, H/2, W/2), which are smooth."""

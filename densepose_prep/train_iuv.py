@@ -18,7 +18,14 @@ from common.shards import Shard, open_shard
 from common.training import Batch, TrainingSettings, resume_folder, train, write_curves
 from densepose_prep.augment import augmented, degraded
 from densepose_prep.mirror import both_ways
-from densepose_prep.network import LABELS, IuvNetwork, of_label, split_outputs, to_picture
+from densepose_prep.network import (
+    LABELS,
+    IuvConfig,
+    IuvNetwork,
+    of_label,
+    split_outputs,
+    to_picture,
+)
 
 _UV_WEIGHT, _DICE_WEIGHT = 4.0, 0.5
 _MEASURED_FRAMES = 128
@@ -81,7 +88,7 @@ def train_iuv(data: Path, validation: Path, out: Path, settings: TrainingSetting
     (rgb, iuv), held_out = pairs_of(shard), pairs_of(open_shard(validation))
     chances = shard.balance().ravel()
     torch.manual_seed(settings.seed)
-    network = IuvNetwork(*rgb.shape[1:3])
+    network = IuvNetwork(IuvConfig(*rgb.shape[1:3]))
     if any(side % network.stride for side in network.size):
         raise InputError(
             f"frames of {network.size[0]}×{network.size[1]} do not fit the network",
@@ -111,7 +118,7 @@ def train_iuv(data: Path, validation: Path, out: Path, settings: TrainingSetting
         evaluate=lambda: summary(error_of(network, held_out[0][some], held_out[1][some])),
     )
     with publish(out) as partial:
-        network.half().save_pretrained(partial)
+        network.half().save(partial)
         write_curves(history, partial / "training")
 
 
@@ -135,7 +142,7 @@ def error_of(network: IuvNetwork, rgb: np.ndarray, iuv: np.ndarray, batch: int =
 
 def evaluate_iuv(weights: Path, data: Path, out: Path, seed: int) -> None:
     """Figures of a trained network on a shard, clean and degraded, to a JSON file."""
-    network = IuvNetwork.from_pretrained(weights).float().eval()
+    network = IuvNetwork.load(weights)
     shard = open_shard(data)
     rgb, iuv = pairs_of(shard)
     random = np.random.default_rng(seed)

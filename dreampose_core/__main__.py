@@ -16,6 +16,7 @@ from tyro.conf import Positional, arg
 
 from common.program import main
 from common.settings import Limits, NoiseSettings, Sampling, TrainingSettings, group
+from dreampose_core.changed import unchanged
 
 Scheduler = Literal["base", "ddim", "pndm", "dpm++", "unipc"]
 
@@ -168,17 +169,15 @@ class FinetuneUnet(NoiseSettings, TrainingSettings):
     """gamma of min-SNR weighting; 0 for none"""
 
     def run(self) -> None:
+        settings = group(TrainingSettings, self)
+        if not self.steps:
+            unchanged(self.out, settings)
+            return
         from dreampose_core.finetune import finetune_unet
 
+        noise = group(NoiseSettings, self)
         finetune_unet(
-            self.base,
-            self.frames,
-            self.poses,
-            self.out,
-            self.pairs,
-            group(NoiseSettings, self),
-            self.min_snr,
-            group(TrainingSettings, self),
+            self.base, self.frames, self.poses, self.out, self.pairs, noise, self.min_snr, settings
         )
 
 
@@ -194,11 +193,13 @@ class FinetuneVae(TrainingSettings):
     """pictures that are encoded and trained on"""
 
     def run(self) -> None:
+        settings = group(TrainingSettings, self)
+        if not self.steps:
+            unchanged(self.out, settings)
+            return
         from dreampose_core.finetune import finetune_vae
 
-        finetune_vae(
-            self.base, self.frames, self.poses, self.out, self.pairs, group(TrainingSettings, self)
-        )
+        finetune_vae(self.base, self.frames, self.poses, self.out, self.pairs, settings)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,6 @@
 """Subject finetuning: UNet and adapter, then the VAE decoder (DreamPose, section 4.3).
 
-A subject's folder holds changed components only; zero steps change nothing and leave an empty
-one, so that the base is used as it is.
+A subject's folder holds changed components only (`dreampose_core.changed`).
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from common.files import folder_hash, publish, write_json
+from common.files import folder_hash, publish
 from common.images import sheet
 from common.settings import NoiseSettings, Sampling
 from common.training import (
@@ -29,6 +28,7 @@ from common.training import (
     train,
     write_curves,
 )
+from dreampose_core.changed import write_figures
 from dreampose_core.denoising import DenoisingProblem, draw_noise
 from dreampose_core.footprint import decoder_activations, unet_activations
 from dreampose_core.model import load
@@ -36,7 +36,6 @@ from dreampose_core.pipeline import DreamPosePipeline
 from dreampose_core.pixels import Autoencoder, decode, encode, to_tensor
 from dreampose_core.subject import Clip, encoded_pairs, jittered, read_clip
 
-FIGURES = "finetune.json"
 PREVIEW = Sampling(steps=10)
 
 
@@ -65,9 +64,8 @@ def _publish(out: Path, history: History, settings: TrainingSettings, components
         take_previews(out, partial)
         for name, component in components.items():
             component.save_pretrained(partial / name)
-        if history:
-            write_curves(history, partial)
-        write_json(partial / FIGURES, {"settings": asdict(settings), "changed": list(components)})
+        write_curves(history, partial)
+        write_figures(partial, settings, components)
 
 
 def previews_folder(out: Path) -> Path:
@@ -172,22 +170,18 @@ def finetune_unet(
 ) -> None:
     """Finetune UNet and adapter to a subject's frames and poses folders; write both to `out`."""
     model = load(str(base))
-    clip = read_clip(model, frames, poses)
-    history: History = []
-    if settings.steps:
-        history = personalize(
-            model,
-            clip,
-            resume_folder(out),
-            settings,
-            pairs=pairs,
-            noise=noise,
-            min_snr=min_snr,
-            inputs=_inputs(base, frames, poses),
-            previews=previews_folder(out),
-        )
-    changed = {"unet": model.unet, "adapter": model.adapter} if settings.steps else {}
-    _publish(out, history, settings, changed)
+    history = personalize(
+        model,
+        read_clip(model, frames, poses),
+        resume_folder(out),
+        settings,
+        pairs=pairs,
+        noise=noise,
+        min_snr=min_snr,
+        inputs=_inputs(base, frames, poses),
+        previews=previews_folder(out),
+    )
+    _publish(out, history, settings, {"unet": model.unet, "adapter": model.adapter})
 
 
 def finetune_vae(
@@ -196,22 +190,20 @@ def finetune_vae(
     """Finetune the VAE's decoder to a subject's frames; write the VAE to `out`."""
     model = load(str(base))
     clip = read_clip(model, frames, poses)
-    history: History = []
-    if settings.steps:
-        random = np.random.default_rng(settings.seed)
-        chosen = random.integers(0, len(clip.frames), pairs)
-        moved = [jittered(clip.frames[i], clip.iuv[i], random)[0] for i in chosen]
-        images = to_tensor(np.stack(moved))
-        with torch.no_grad():
-            latents = torch.cat([encode(model.vae, part) for part in images.split(4)])
-        pool = {"images": images, "latents": latents}
-        history = train(
-            DecoderProblem(model.vae),
-            lambda generator: _pick(pool, generator, settings.batch_size),
-            settings,
-            resume_folder(out),
-            label="finetune vae",
-            inputs=_inputs(base, frames, poses) | {"pairs": str(pairs)},
-            activations=lambda fitted: decoder_activations(model, fitted),
-        )
-    _publish(out, history, settings, {"vae": model.vae} if settings.steps else {})
+    random = np.random.default_rng(settings.seed)
+    chosen = random.integers(0, len(clip.frames), pairs)
+    moved = [jittered(clip.frames[i], clip.iuv[i], random)[0] for i in chosen]
+    images = to_tensor(np.stack(moved))
+    with torch.no_grad():
+        latents = torch.cat([encode(model.vae, part) for part in images.split(4)])
+    pool = {"images": images, "latents": latents}
+    history = train(
+        DecoderProblem(model.vae),
+        lambda generator: _pick(pool, generator, settings.batch_size),
+        settings,
+        resume_folder(out),
+        label="finetune vae",
+        inputs=_inputs(base, frames, poses) | {"pairs": str(pairs)},
+        activations=lambda fitted: decoder_activations(model, fitted),
+    )
+    _publish(out, history, settings, {"vae": model.vae})

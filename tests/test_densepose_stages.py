@@ -17,12 +17,12 @@ from densepose_prep.__main__ import VERBS
 from densepose_prep.crop import clip_crop
 from densepose_prep.dump import ChartResult, Detections, Origin, read_dump, write_dump
 from densepose_prep.mini import MiniBackend, closer, detection
-from densepose_prep.network import LABELS, OUTPUTS, IuvNetwork
+from densepose_prep.network import LABELS, OUTPUTS, IuvConfig, IuvNetwork
 from densepose_prep.reformat import iuv_image
 from densepose_prep.retarget import alignment, comparable, moved, spans, stance
 
 MINI = Origin("mannequin", "mini", "abc")
-SMALL = {"height": 64, "width": 48, "channels": (8, 16)}
+SMALL = IuvConfig(height=64, width=48, channels=(8, 16))
 
 
 def run(*arguments: object) -> int:
@@ -71,10 +71,10 @@ def network(tmp_path):
 
     def make(background: float) -> Path:
         torch.manual_seed(0)
-        made = IuvNetwork(**SMALL)
+        made = IuvNetwork(SMALL)
         with torch.no_grad():
             made.parts.bias[0] = background
-        made.half().save_pretrained(tmp_path / f"weights{background}")
+        made.half().save(tmp_path / f"weights{background}")
         return tmp_path / f"weights{background}"
 
     return make

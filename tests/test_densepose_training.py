@@ -15,7 +15,14 @@ from common.shards import open_shard
 from common.training import train
 from densepose_prep import augment, mirror
 from densepose_prep.__main__ import VERBS
-from densepose_prep.network import LABELS, IuvNetwork, of_label, split_outputs, to_picture
+from densepose_prep.network import (
+    LABELS,
+    IuvConfig,
+    IuvNetwork,
+    of_label,
+    split_outputs,
+    to_picture,
+)
 from densepose_prep.train_iuv import (
     IuvProblem,
     error_of,
@@ -174,7 +181,7 @@ def test_figures_by_hand():
 
 
 def test_the_network_keeps_size_and_budget():
-    network = IuvNetwork()
+    network = IuvNetwork(IuvConfig())
     assert sum(p.numel() for p in network.parameters()) < 1.1e6
     for size in ((160, 128), (64, 96)):
         made = network(to_picture(torch.zeros(2, 3, *size, dtype=torch.uint8)))
@@ -190,7 +197,7 @@ def test_the_loss_falls_on_a_few_frames(shard, tmp_path):
         "uv": torch.from_numpy(np.array(iuv[..., 1:])).permute(0, 3, 1, 2).float() / 255,
     }
     torch.manual_seed(0)
-    problem = IuvProblem(IuvNetwork(64, 64, channels=(16, 24, 32)))
+    problem = IuvProblem(IuvNetwork(IuvConfig(64, 64, channels=(16, 24, 32))))
     settings = TrainingSettings(steps=120, batch_size=4, learning_rate=5e-3, warmup_steps=10)
     losses = [row["loss"] for row in train(problem, lambda _: batch, settings, tmp_path / "resume")]
     assert losses[-1] < 0.3 * losses[0]
@@ -200,7 +207,7 @@ def test_train_and_evaluate(shard, tmp_path):
     weights, metrics = tmp_path / "iuv", tmp_path / "metrics.json"
     given = ("--data", shard, "--validation", shard, "--steps", 2, "--batch-size", 2)
     assert run("train-iuv", *given, "--out", weights) == 0
-    assert IuvNetwork.from_pretrained(weights).size == (64, 64)
+    assert IuvNetwork.load(weights).size == (64, 64)
     names = {path.name for path in weights.iterdir()}
     assert names == {"config.json", "diffusion_pytorch_model.safetensors", "training"}
     assert run("evaluate-iuv", "--weights", weights, "--data", shard, "--out", metrics) == 0
