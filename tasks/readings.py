@@ -198,7 +198,8 @@ def figure(path: str, value: Any) -> Figure:
     if value is None:
         return Figure(name, "–", "could not be measured")
     if _is_numbered(value):
-        return Figure(name, "", "  ".join(f"{k}: {_plain(v)}" for k, v in value.items()))
+        parts = (f"{k}: {'–' if v is None else f'{v:.2f}'}" for k, v in value.items())
+        return Figure(name, "", " · ".join(parts))
     if scale is None or isinstance(value, bool) or not isinstance(value, int | float):
         return Figure(name, _plain(value))
     told = value * scale.times
