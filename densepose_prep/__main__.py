@@ -1,8 +1,8 @@
 """`python -m densepose_prep VERB`: frames to IUV maps, as programs with explicit arguments.
 
-Reading order: densepose → reformat → retarget; `import-poses` and `export-poses` exchange poses
-with the reference implementation; `train-iuv` and `evaluate-iuv` are the recipe of the shipped
-backend; `estimate` serves the benchmark.
+Reading order: densepose → reformat → retarget; `repose` looks at the outcome. `import-poses` and
+`export-poses` exchange poses with the reference implementation; `train-iuv` and `evaluate-iuv` are
+the recipe of the shipped backend; `estimate` serves the benchmark.
 """
 
 from __future__ import annotations
@@ -16,12 +16,10 @@ from common.program import main
 from common.settings import TrainingSettings, group
 
 
-@dataclass(frozen=True)
-class Densepose:
-    """A frames folder to a DensePose dump."""
+@dataclass(frozen=True, kw_only=True)
+class Detector:
+    """What finds persons."""
 
-    frames: Path
-    out: Path
     weights: str
     """mini: a folder; rcnn and detectron2: the official file or its address"""
     backend: Literal["mini", "rcnn", "detectron2"] = "mini"
@@ -29,6 +27,14 @@ class Densepose:
     """frames at a time"""
     persons: int = 4
     """at most so many a frame, the surest first; mini sees one"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Densepose(Detector):
+    """A frames folder to a DensePose dump."""
+
+    frames: Path
+    out: Path
 
     def run(self) -> None:
         from densepose_prep.detect import densepose
@@ -75,6 +81,22 @@ class Retarget:
         from densepose_prep.retarget import retarget
 
         retarget(**vars(self))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Repose(Detector):
+    """The poses that a render's frames show: are they those asked for?"""
+
+    frames: Path
+    """the samples folder"""
+    asked: Path
+    """poses folder that was sampled: where the person is looked for among several"""
+    out: Path
+
+    def run(self) -> None:
+        from densepose_prep.repose import repose
+
+        repose(**vars(self))
 
 
 @dataclass(frozen=True)
@@ -159,6 +181,7 @@ VERBS = {
     "densepose": Densepose,
     "reformat": Reformat,
     "retarget": Retarget,
+    "repose": Repose,
     "import-poses": ImportPoses,
     "export-poses": ExportPoses,
     "train-iuv": TrainIuv,

@@ -22,25 +22,13 @@ from common.words import spans_of
 from densepose_prep.crop import clip_crop
 from densepose_prep.dump import Detections, read_dump
 from densepose_prep.filling import between, box_between
+from densepose_prep.pasting import iuv_image
 from densepose_prep.preview import write_previews
 from densepose_prep.smoothing import smoothed, smoothed_box, window
 from densepose_prep.tracking import Choice, follow
 
 _KEPT = 8
 """Frames kept in memory: a gap's ends, and the window of smoothing."""
-
-
-def iuv_image(image: Detections, person: int, size: Size) -> np.ndarray:
-    """IUV uint8 (H, W, 3) of one person, pasted at (int(x0), int(y0)); U, V clamped to [0, 1]."""
-    result = image.results[person]
-    labels, uv = result.labels.numpy(), result.uv.numpy().clip(0, 1)
-    pasted = np.concatenate([labels[None], np.rint(uv * 255) * (labels > 0)]).astype(np.uint8)
-    x, y = (int(value) for value in image.boxes[person, :2])
-    canvas = np.zeros((*size, 3), np.uint8)
-    target = canvas[max(0, y) : y + labels.shape[0], max(0, x) : x + labels.shape[1]]
-    inside = pasted[:, max(0, -y) :, max(0, -x) :][:, : target.shape[0], : target.shape[1]]
-    target[:] = inside.transpose(1, 2, 0)
-    return canvas
 
 
 def in_order(images: Sequence[Detections]) -> list[Detections]:

@@ -12,7 +12,7 @@ from common import poses as poses_folder
 from common.errors import InputError
 from common.files import write_json
 from common.images import read_png
-from dreampose_core.evaluate import fits, same_count
+from dreampose_core.evaluate import estimated, fits, same_count
 from dreampose_core.extract import extract_frames
 from dreampose_core.measuring import NO_EXTRAS, Compared, Extras, measure, one_thread
 
@@ -57,7 +57,7 @@ def compare(
             result=made,
             truth=truth,
             poses=_poses(poses, max_frames),
-            estimated=_poses(estimated_poses, max_frames),
+            **estimated(estimated_poses, poses, max_frames),
         )
         same_count(
             len(made), {"second": truth, "poses": clip.poses, "estimated-poses": clip.estimated}
@@ -109,5 +109,7 @@ def _lines(report: dict[str, Any]) -> Iterator[str]:
         if value is not None:
             beside = own is not None and truth.get(name) is not None
             yield f"{value:10.4f}  {meaning}" + (f" (second: {truth[name]:.4f})" if beside else "")
+    for name, reason in report["unmeasured"].items():
+        yield f"{'–':>10}  {name}: {reason}"
     for name, figure in report["extras"].items():
         yield f"{figure['value']:10.4f}  {name.upper()}: {figure['made by']}, {figure['frames']}"

@@ -69,7 +69,7 @@ def evaluate(
         result=frames_folder.frame_paths(samples),
         truth=frames_folder.frame_paths(truth) if truth else None,
         poses=poses_folder.pose_paths(poses),
-        estimated=poses_folder.pose_paths(estimated_poses) if estimated_poses else None,
+        **estimated(estimated_poses, poses),
         subject=(photo, poses_folder.pose_paths(subject_poses)[0]) if subject_poses else None,
         photo=photo,
         driving=frames_folder.frame_paths(driving),
@@ -95,6 +95,18 @@ def evaluate(
         write_json(partial / "metrics.json", report)
         write_png(partial / "contact.png", contact_sheet(render, columns, summary(report)))
     return report
+
+
+def estimated(found: Path | None, asked: Path | None, most: int = 0) -> dict[str, Any]:
+    """Fields of `Compared`: the estimated poses, the first `most` of them (0: all), or why none."""
+    if not found:
+        return {}
+    if asked:
+        own, wanted = (poses_folder.read_info(folder).chart for folder in (found, asked))
+        if own != wanted:
+            reason = f"found in the chart '{own}', asked for in '{wanted}': U and V differ"
+            return {"unmeasured": {"pose": reason}}
+    return {"estimated": poses_folder.pose_paths(found)[: most or None]}
 
 
 def fits(poses: Path, size: Size, remedy: str) -> None:

@@ -8,7 +8,7 @@ nothing is made up.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,8 +35,8 @@ _BATCH = 8
 class Compared:
     """A result's pictures and what stands beside them, frame by frame; None is not there.
 
-    Poses, asked for and estimated, have the result's size; `subject` is a picture with its IUV of
-    any one size.
+    Poses, asked for and estimated, have the result's size and one chart; `subject` is a picture
+    with its IUV of any one size. `unmeasured` says why what is not there is not.
     """
 
     size: Size
@@ -45,6 +45,7 @@ class Compared:
     poses: Sequence[Path] | None = None
     estimated: Sequence[Path] | None = None
     subject: tuple[Path, Path] | None = None
+    unmeasured: Mapping[str, str] = field(default_factory=dict)
 
     def true_frame(self, index: int) -> np.ndarray:
         """True frame in the result's size."""
@@ -139,6 +140,7 @@ def measure(clip: Compared, extras: Extras = NO_EXTRAS) -> dict[str, Any]:
         "pose": _pose(poses) if clip.estimated and clip.poses else None,
         "identity": _known(identity.summary(change)) if own and clip.poses else None,
         "extras": _extras(clip, extras),
+        "unmeasured": dict(clip.unmeasured),
         "per_frame": rows,
     }
     if clip.truth:

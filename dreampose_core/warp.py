@@ -4,7 +4,8 @@ A pixel of the target with part I and coordinates U, V takes its colour from whe
 shows the same point of the surface. A point that the reference hides is taken from the nearest
 seen one: of the same part, of its front/back twin, or of the other side's limb. Pixels outside
 the body (skirts, hair, gaps between the legs) move with the nearest body pixel, and what remains
-is backdrop. The twin tables hold for the chart `mannequin`.
+is backdrop. A moving arm takes along nothing that it only hung beside (a skirt, trousers), nor the
+body a copy of the arm. The tables of parts hold for the chart `mannequin`.
 """
 
 from __future__ import annotations
@@ -35,9 +36,12 @@ _TWIN_PENALTY, _MIRROR_PENALTY = 6.0, 10.0
 _CONFIDENCE_BINS = 4.0
 _SEEN = 0.6
 _HEAD = 23
+_ARM = np.isin(np.arange(25), (3, 4, *range(15, 23)))
+"""Which parts are hands and arms: thin, and moved more than what they hang beside."""
 _FOREIGN = 14
 """Grey levels by which something differs from the backdrop."""
-_REACH, _AROUND, _OUTLINE, _SMOOTH, _GRAZE, _SETTLE = 0.2, 0.1, 0.03, 0.02, 0.015, 0.006
+_REACH, _AROUND, _OUTLINE, _SMOOTH, _SETTLE = 0.2, 0.1, 0.03, 0.02, 0.006
+_GRAZE, _GRAZE_ARM = 0.015, 0.01
 """As shares of the picture's height."""
 
 
@@ -165,32 +169,53 @@ def warp(
     hidden = np.zeros((height, width), np.float32)
     hidden[y, x] = surface.distance[part, u, v]
 
-    away, label = cv2.distanceTransformWithLabels(
-        (~body).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
-    )
-    at_label = np.zeros((label.max() + 1, 2), np.intp)
-    at_label[label[y, x]] = np.stack([x, y], 1)
-    bx, by = at_label[label].transpose(2, 0, 1)
+    away, bx, by = _nearest(body)
     depth = cv2.distanceTransform((iuv[..., 0] > 0).astype(np.uint8), cv2.DIST_L2, 5)
     confidence = np.where(body, np.exp(-hidden / _CONFIDENCE_BINS), 0)
     outside = _extension(field, confidence, depth, bx, by) & ~body & (away < _REACH * height)
     field[~body] = _drift(field, bx, by)[~body]
-    outside &= ~_collides(field, depth, outside)
+    outside &= ~_collides(field, depth, iuv, outside)
 
     moved = cv2.remap(
         image, field[..., 0], field[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
     )
-    oy, ox = np.nonzero(outside & ~_islands(moved, empty, outside, body))
+    foreign = np.abs(moved.astype(np.int16) - empty).max(-1) > _FOREIGN
+    outside &= ~(foreign & _left_behind(field, iuv, target[by, bx, 0]))
+    oy, ox = np.nonzero(outside & ~_islands(outside & foreign, body))
     classes[y, x, 0], classes[y, x, 2], classes[y, x, 3] = 0, confidence[y, x], 1 - confidence[y, x]
     classes[oy, ox, 0], classes[oy, ox, 1] = 0, 1
     return np.where(classes[..., :1] > 0, empty, moved), classes
 
 
-def _islands(
-    moved: np.ndarray, empty: np.ndarray, outside: np.ndarray, body: np.ndarray
-) -> np.ndarray:
+def _nearest(body: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Distance to the nearest pixel of a mask (H, W), and that pixel's x and y."""
+    away, label = cv2.distanceTransformWithLabels(
+        (~body).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
+    )
+    y, x = np.nonzero(body)
+    at_label = np.zeros((label.max() + 1, 2), np.intp)
+    at_label[label[y, x]] = np.stack([x, y], 1)
+    return away, *at_label[label].transpose(2, 0, 1)
+
+
+def _left_behind(field: np.ndarray, iuv: np.ndarray, parts: np.ndarray) -> np.ndarray:
+    """Where (H, W) what is now nearest to an arm was not so in the reference, or the other way.
+
+    `parts` is the nearest part of the target's body.
+    """
+    _, nx, ny = _nearest(iuv[..., 0] > 0)
+    return _ARM[parts] != _ARM[iuv[ny, nx, 0]][_pixels(field)]
+
+
+def _pixels(field: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and columns (H, W) of the pixels nearest to places in the picture."""
+    height, width = field.shape[:2]
+    x, y = np.rint(field).astype(np.intp).transpose(2, 0, 1)
+    return y.clip(0, height - 1), x.clip(0, width - 1)
+
+
+def _islands(foreign: np.ndarray, body: np.ndarray) -> np.ndarray:
     """Where (H, W) pieces of something outside hang on no body: crumbs of what lay beside it."""
-    foreign = outside & (np.abs(moved.astype(np.int16) - empty).max(-1) > _FOREIGN)
     _, label = cv2.connectedComponents((foreign | body).astype(np.uint8))
     return foreign & ~np.isin(label, np.unique(label[body]))
 
@@ -211,21 +236,23 @@ def _extension(
     That is beside an outline which is the outline in the reference too (`depth` is the distance
     to it there), around a part of the body that is mostly seen there.
     """
-    height, width = bx.shape
-    sx, sy = np.rint(field[by, bx]).astype(np.intp).transpose(2, 0, 1)
-    same = depth[sy.clip(0, height - 1), sx.clip(0, width - 1)] < _OUTLINE * height
+    height = len(bx)
+    same = depth[_pixels(field[by, bx])] < _OUTLINE * height
     weight = cv2.GaussianBlur((confidence > 0).astype(np.float32), (0, 0), _AROUND * height)
     seen = cv2.GaussianBlur(confidence, (0, 0), _AROUND * height) / (weight + 1e-6)
     close = (same & (seen[by, bx] > _SEEN)).astype(np.float32)
     return cv2.GaussianBlur(close, (0, 0), _SMOOTH * height) > 0.5
 
 
-def _collides(field: np.ndarray, depth: np.ndarray, outside: np.ndarray) -> np.ndarray:
+def _collides(
+    field: np.ndarray, depth: np.ndarray, iuv: np.ndarray, outside: np.ndarray
+) -> np.ndarray:
     """Where (H, W) an outside pixel would copy the picture's rim or the inside of the body."""
     height, width = depth.shape
     sx, sy = np.rint(field).astype(np.intp).transpose(2, 0, 1)
     inside = (sx >= 0) & (sx < width) & (sy >= 0) & (sy < height)
-    deep = depth[sy.clip(0, height - 1), sx.clip(0, width - 1)] >= _GRAZE * height
+    graze = np.where(_ARM[iuv[..., 0]], _GRAZE_ARM, _GRAZE)
+    deep = (depth >= graze * height)[_pixels(field)]
     reach = 2 * round(2 * _GRAZE * height) + 1
     bad = (outside & (~inside | deep)).astype(np.uint8)
     return cv2.dilate(bad, np.ones((reach, reach), np.uint8)) > 0

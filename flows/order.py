@@ -40,7 +40,7 @@ def animate(catalog: Catalog, render: str) -> list[Address]:
         *_truth(item),
         *personalize(catalog, item.subject),
         Address("retarget", item.motion),
-        *(Address(stage, render) for stage in ("sample", "assemble", "evaluate")),
+        *(Address(stage, render) for stage in ("sample", "assemble", "repose", "evaluate")),
     ]
     return list(dict.fromkeys(addresses))
 

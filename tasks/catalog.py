@@ -107,7 +107,8 @@ class Render(_Item):
     """A subject in a motion.
 
     `truth` is the frames folder of the true answer, `audio` the clip whose sound goes with it;
-    either may be `NOTHING`.
+    either may be `NOTHING`. `densepose` is the driving source's: the outcome is looked at by the
+    same backend.
     """
 
     subject: Key
@@ -117,6 +118,7 @@ class Render(_Item):
     driving: Key
     sample: Overrides = {}
     assemble: Overrides = {}
+    densepose: Overrides = {}
     evaluate: Overrides = {}
     truth: FramesPath = NOTHING
     audio: Annotated[str, StringConstraints(pattern=rf"^({NOTHING}|{_RAW})$")] = NOTHING
@@ -257,6 +259,7 @@ class Catalog(BaseModel):
             motion=motion,
             driving=driving,
             sample=checked("sample", dict(sample or {})),
+            densepose=self.sources[driving].densepose,
         )
         if audio:
             render.audio = self.sources[driving].input

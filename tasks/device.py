@@ -21,7 +21,15 @@ from common.errors import InputError
 from tasks.graph import Address
 
 STAGES = frozenset(
-    {"densepose", "encode-clips", "finetune-base", "finetune-unet", "finetune-vae", "sample"}
+    {
+        "densepose",
+        "encode-clips",
+        "finetune-base",
+        "finetune-unet",
+        "finetune-vae",
+        "sample",
+        "repose",
+    }
 )
 _POLL_SECONDS = 0.2
 _people = True

@@ -292,6 +292,7 @@ _NOUNS = {
     "bases": "base model",
     "retargeted": "pose asked for",
     "samples": "frames made",
+    "reposed": "pose found",
     "videos": "the video",
     "reports": "its figures",
 }

@@ -20,6 +20,7 @@ _HEADINGS = {
     "extras.lpips": "LPIPS",
     "extras.fid": "FID",
     "extras.fvd": "FVD",
+    "unmeasured": "What could not be measured",
 }
 _OF_THE_TRUTH = "the true frames' own, for comparison"
 
@@ -192,10 +193,13 @@ def figure(path: str, value: Any) -> Figure:
     """One figure, by its place in metrics.json ("truth.psnr")."""
     scale, spoken = _scale(path), _spoken(path.rpartition(".")[2])
     name = (scale and scale.name) or spoken
+    if path.startswith("unmeasured."):
+        return Figure(name, "–", value)
     if value is None:
         return Figure(name, "–", "could not be measured")
     if _is_numbered(value):
-        return Figure(name, "", "  ".join(f"{k}: {_plain(v)}" for k, v in value.items()))
+        parts = (f"{k}: {'–' if v is None else f'{v:.2f}'}" for k, v in value.items())
+        return Figure(name, "", " · ".join(parts))
     if scale is None or isinstance(value, bool) or not isinstance(value, int | float):
         return Figure(name, _plain(value))
     told = value * scale.times

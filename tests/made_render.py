@@ -71,6 +71,7 @@ def _paint(items: catalog.Catalog, key: str) -> None:
     write_poses(Path(f"data/poses/{item.source}"), walk[:1], poses)
     write_poses(Path(f"data/poses/{item.driving}"), walk, poses)
     write_poses(Path(f"data/retargeted/{item.motion}"), walk, poses)
+    write_poses(Path(f"data/reposed/{key}"), walk[:1] + walk[:-1], poses)
     write_text(Path(f"data/previews/{item.motion}.png"), "a sheet")
     for source in (item.source, item.driving):
         write_text(Path(f"data/dumps/{source}.pkl"), f"a dump of {source}")
@@ -98,6 +99,7 @@ def measure(items: catalog.Catalog, key: str, truth: Path | None) -> None:
         poses=Path(f"data/retargeted/{item.motion}"),
         out=Path(f"data/reports/{key}"),
         truth=truth,
+        estimated_poses=Path(f"data/reposed/{key}"),
     )
 
 

@@ -34,6 +34,10 @@ def test_a_photo_and_a_clip_become_a_video(files, undisturbed, tmp_path):
     assert "data:image/jpeg" in kept["sheet"]
     assert page.as_uri() in kept["report"]
     assert "PSNR" in kept["figures"]
+    assert "Overlap of body parts" in kept["figures"]
+    assert "Overlap of body parts" in page.read_text()
+    figures = json.loads((place / f"data/reports/{video.stem}/metrics.json").read_text())
+    assert 0 <= figures["pose"]["part_iou"] <= 1
     assert PHOTO in text
     assert CLIP in text
 
@@ -43,7 +47,7 @@ def test_a_photo_and_a_clip_become_a_video(files, undisturbed, tmp_path):
     assert (files / "second.mp4").read_bytes() == video.read_bytes()
 
     text, ran = animate(place, files, "third.mp4", "--s1", "5")
-    assert ran == {"sample", "assemble", "evaluate"}
+    assert ran == {"sample", "assemble", "repose", "evaluate"}
     assert (files / "third.mp4").read_bytes() != video.read_bytes()
 
     grid = files / "grid.png"

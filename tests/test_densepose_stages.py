@@ -18,7 +18,7 @@ from densepose_prep.crop import clip_crop
 from densepose_prep.dump import ChartResult, Detections, Origin, read_dump, write_dump
 from densepose_prep.mini import MiniBackend, closer, detection
 from densepose_prep.network import LABELS, OUTPUTS, IuvConfig, IuvNetwork
-from densepose_prep.reformat import iuv_image
+from densepose_prep.pasting import iuv_image
 from densepose_prep.retarget import alignment, comparable, moved, spans, stance
 
 MINI = Origin("mannequin", "mini", "abc")

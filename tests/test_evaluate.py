@@ -156,6 +156,18 @@ def test_pose_and_identity(folders, tmp_path):
         evaluate(**folders, subject_poses=tmp_path / "found", out=tmp_path / "report")
 
 
+def test_poses_of_another_chart_are_not_compared(folders, tmp_path, capsys):
+    iuv = np.zeros((COUNT, HEIGHT, WIDTH, 3), np.uint8)
+    write_poses(tmp_path / "found", iuv, PosesInfo("densepose", "rcnn"))
+    found = {"estimated_poses": tmp_path / "found"}
+    report = evaluate(**folders, **found, out=tmp_path / "report")
+    assert report["pose"] is None
+    assert "'densepose', asked for in 'mannequin'" in report["unmeasured"]["pose"]
+    report = compare(folders["samples"], folders["truth"], folders["poses"], **found)
+    assert report["pose"] is None
+    assert report["unmeasured"]["pose"] in capsys.readouterr().out
+
+
 def test_any_two_clips_are_compared(folders, tmp_path, capsys):
     plain = tmp_path / "plain"
     plain.mkdir()

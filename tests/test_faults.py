@@ -208,7 +208,7 @@ def victims(place: Path, words: str) -> list[int]:
 def forget_the_render(place: Path) -> None:
     """As if its stages had never run."""
     shutil.rmtree(place / ".dvc/cache/runs")
-    for pattern in ("data/samples/*", "data/videos/*", "data/reports/*"):
+    for pattern in ("data/samples/*", "data/videos/*", "data/reposed/*", "data/reports/*"):
         for path in place.glob(pattern):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
     for lock in place.glob("data/items/renders/*/dvc.lock"):

@@ -376,6 +376,14 @@ def test_figures_that_nobody_knows_are_shown_as_they_are():
     assert readings.curves(metrics) == {"Novelty": ((0,), [1])}
 
 
+def test_why_a_figure_is_missing_is_told():
+    metrics = {"pose": None, "unmeasured": {"pose": "another chart"}}
+    ((heading, (row,)),) = readings.table(metrics)
+    assert heading == "What could not be measured"
+    assert (row.name, row.reading) == ("Pose", "another chart")
+    assert readings.table({"pose": None, "unmeasured": {}}) == []
+
+
 def test_the_truths_own_figures_are_told_without_a_grade():
     metrics = {
         "pose": {"part_iou": 0.9, "per_part": {"1": 0.75, "2": None}},
@@ -387,7 +395,7 @@ def test_the_truths_own_figures_are_told_without_a_grade():
     grades = {h: [row.grade for row in rows] for h, rows in found.items()}
     pose, identity, truth, theirs, lpips = grades.values()
     assert pose == ["good", ""]
-    assert "1: 0.75  2: –" in [row.reading for rows in found.values() for row in rows]
+    assert "1: 0.75 · 2: –" in [row.reading for rows in found.values() for row in rows]
     assert identity == ["good", ""]
     assert truth == ["good", ""]
     assert theirs == [""]

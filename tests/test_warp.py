@@ -102,6 +102,25 @@ def test_a_crumb_that_hangs_on_no_body_is_left_out(clip):
     assert (classes[y - 2 : y + 2, x - 2 : x + 2, BACKDROP] == 1).all()
 
 
+def test_an_arm_leaves_behind_what_it_hung_beside():
+    """A skirt between the body and a hand stays with the body when the hand goes away."""
+    iuv = np.zeros((96, 96, 3), np.uint8)
+    for part, place in ((2, np.s_[20:70, 30:44]), (3, np.s_[50:60, 58:64])):
+        inner = iuv[place]
+        inner[..., 0] = part
+        inner[..., 1] = np.linspace(0, 255, inner.shape[1]).round()
+        inner[..., 2] = np.linspace(0, 255, inner.shape[0]).round()[:, None]
+    image = np.full_like(iuv, 90)
+    image[iuv[..., 0] > 0] = 200
+    image[45:75, 44:57] = 255, 0, 0
+    target = iuv.copy()
+    target[50:60, 58:64] = 0
+    target[50:60, 78:84] = iuv[50:60, 58:64]
+    red = (carried(image, iuv, target)[0].astype(int) @ [1, -1, 0]) > 100
+    assert red[50:60, 45:50].all()
+    assert not red[:, 60:].any()
+
+
 def test_classes_sum_to_one_in_any_pose(clip):
     for rgb, iuv in zip(*clip, strict=True):
         for target in clip[1]:
