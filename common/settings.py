@@ -90,7 +90,8 @@ class Sampling:
     start_from: Literal["noise", "reference"] = "noise"
     """reference: begin with the noised picture, as the published code does"""
     settle: float = 0.0
-    """what differs from the subject's own backdrop by fewer grey levels becomes it; 0: nothing"""
+    """what differs from the subject's own backdrop by fewer grey levels becomes it, as does what
+    is brighter or darker than backdrop and subject; 0: nothing"""
 
     def __post_init__(self) -> None:
         if not 1 <= self.steps <= MOST_STEPS:

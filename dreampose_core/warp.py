@@ -38,6 +38,7 @@ _SEEN = 0.6
 _HEAD = 23
 _ARM = np.isin(np.arange(25), (3, 4, *range(15, 23)))
 """Which parts are hands and arms: thin, and moved more than what they hang beside."""
+_OUTERMOST = 0.5
 _FOREIGN = 14
 """Grey levels by which something differs from the backdrop."""
 _REACH, _AROUND, _OUTLINE, _SMOOTH, _SETTLE = 0.2, 0.1, 0.03, 0.02, 0.006
@@ -141,6 +142,23 @@ def settled(frames: np.ndarray, empty: np.ndarray, least: float) -> np.ndarray:
     around = np.stack([cv2.GaussianBlur(s, (0, 0), _SETTLE * len(empty)) for s in size])
     share = np.clip(2 * around / least - 1, 0, 1)[..., None]
     return np.rint(empty + share * change).astype(np.uint8)
+
+
+def without_halos(frames: np.ndarray, image: np.ndarray, iuv: np.ndarray) -> np.ndarray:
+    """Frames (T, H, W, 3) uint8 whose pixels stay within what the reference can show there.
+
+    That is, in each channel, between the darkest and the brightest of the backdrop at that place
+    and of the person, the outermost half percent of the person's pixels left out. What overshoots
+    beside an outline, where the model was unsure of it, becomes backdrop.
+    """
+    empty = backdrop(image, iuv)
+    person = (iuv[..., 0] > 0) | (np.abs(image.astype(np.int16) - empty).max(-1) > _FOREIGN)
+    if not person.any():
+        return frames
+    low, high = np.percentile(image[person], (_OUTERMOST, 100 - _OUTERMOST), axis=0)
+    return frames.clip(np.minimum(empty, np.floor(low)), np.maximum(empty, np.ceil(high))).astype(
+        np.uint8
+    )
 
 
 def warp(
