@@ -18,7 +18,7 @@ from dreampose_core.conditioning import Condition
 from dreampose_core.pipeline import DreamPosePipeline, Reference
 from dreampose_core.pixels import decode, encode, to_frames, to_tensor
 from dreampose_core.subject import Clip, encoded_pairs
-from dreampose_core.warp import backdrop, settled
+from dreampose_core.warp import settled
 
 _ALPHA = 0.0047**0.5
 """How much of the picture Stable Diffusion's schedule leaves at its last time step."""
@@ -65,7 +65,7 @@ def faulty_frames(
     frames = to_frames(stretched(images) if faults.stretch else images)
     if faults == ALL_FAULTS or not settings.settle:
         return frames
-    return settled(frames, backdrop(reference.image, reference.iuv), settings.settle)
+    return settled(frames, reference.image, reference.iuv, settings.settle)
 
 
 def stretched(images: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ from dreampose_core.adapter import EmbeddingAdapter
 from dreampose_core.conditioning import Condition, Conditioning, repeat, with_warp
 from dreampose_core.guidance import branch_weights
 from dreampose_core.pixels import Autoencoder, clip_pixels, decode, encode, to_frames, to_tensor
-from dreampose_core.warp import backdrop, settled, without_halos
+from dreampose_core.warp import settled
 
 
 @dataclass(frozen=True)
@@ -181,5 +181,4 @@ class DreamPosePipeline(DiffusionPipeline):
         frames = to_frames(decode(self.vae, self.denoise(noise, reference, condition, settings)))
         if not settings.settle:
             return frames
-        image, iuv = reference.image, reference.iuv
-        return settled(without_halos(frames, image, iuv), backdrop(image, iuv), settings.settle)
+        return settled(frames, reference.image, reference.iuv, settings.settle)

@@ -131,34 +131,36 @@ def backdrop(image: np.ndarray, iuv: np.ndarray) -> np.ndarray:
     return np.where(person[..., None], rows[:, None], image)
 
 
-def settled(frames: np.ndarray, empty: np.ndarray, least: float) -> np.ndarray:
-    """Frames (T, H, W, 3) with what hardly differs from the backdrop (H, W, 3) become it; uint8.
+def settled(frames: np.ndarray, image: np.ndarray, iuv: np.ndarray, least: float) -> np.ndarray:
+    """Frames (T, H, W, 3) uint8 of a reference and its IUV, quiet where its backdrop shows.
 
-    A pixel keeps its change where, averaged around it, the change reaches `least` grey levels, and
-    loses it where it is under half of that; between the two it keeps a share.
+    Halos go (`without_halos`), and what hardly differs from the backdrop becomes it: a pixel keeps
+    its change where, averaged around it, the change reaches `least` grey levels, and loses it where
+    it is under half of that; between the two it keeps a share.
     """
-    change = frames.astype(np.float32) - empty
+    empty = backdrop(image, iuv)
+    change = without_halos(frames, image, iuv, empty).astype(np.float32) - empty
     size = np.abs(change).max(-1)
     around = np.stack([cv2.GaussianBlur(s, (0, 0), _SETTLE * len(empty)) for s in size])
     share = np.clip(2 * around / least - 1, 0, 1)[..., None]
     return np.rint(empty + share * change).astype(np.uint8)
 
 
-def without_halos(frames: np.ndarray, image: np.ndarray, iuv: np.ndarray) -> np.ndarray:
+def without_halos(
+    frames: np.ndarray, image: np.ndarray, iuv: np.ndarray, empty: np.ndarray
+) -> np.ndarray:
     """Frames (T, H, W, 3) uint8 whose pixels stay within what the reference can show there.
 
-    That is, in each channel, between the darkest and the brightest of the backdrop at that place
-    and of the person, the outermost half percent of the person's pixels left out. What overshoots
-    beside an outline, where the model was unsure of it, becomes backdrop.
+    That is, in each channel, between the darkest and the brightest of the backdrop `empty` at that
+    place and of the person, the outermost half percent of the person's pixels left out. What
+    overshoots beside an outline, where the model was unsure of it, becomes backdrop.
     """
-    empty = backdrop(image, iuv)
     person = (iuv[..., 0] > 0) | (np.abs(image.astype(np.int16) - empty).max(-1) > _FOREIGN)
     if not person.any():
         return frames
     low, high = np.percentile(image[person], (_OUTERMOST, 100 - _OUTERMOST), axis=0)
-    return frames.clip(np.minimum(empty, np.floor(low)), np.maximum(empty, np.ceil(high))).astype(
-        np.uint8
-    )
+    inside = frames.clip(np.minimum(empty, np.floor(low)), np.maximum(empty, np.ceil(high)))
+    return inside.astype(np.uint8)
 
 
 def warp(

@@ -19,7 +19,7 @@ from dreampose_core.benchmark_table import TrueClip, person_mask
 from dreampose_core.model import build, load
 from dreampose_core.pixels import to_frames
 from dreampose_core.subject import Clip, encoded_pairs
-from dreampose_core.warp import settled, without_halos
+from dreampose_core.warp import backdrop, settled, without_halos
 from mannequin.dataset import plan_dataset, render_dataset
 from mannequin.split import BENCHMARK
 
@@ -152,11 +152,12 @@ def test_what_hardly_differs_from_the_backdrop_becomes_it():
     frames[:, 20:60, 20:40] = 60
     frames[0, :10], frames[1, :10] = 124, 117
     frames[1, 70:] = 140
-    made = settled(frames, empty, 16)
+    nobody = np.zeros_like(empty)
+    made = settled(frames, empty, nobody, 16)
     assert (made[:, :9] == 120).all()
     assert (made[:, 22:58, 22:38] == 60).all()
     assert (made[1, 72:] == 140).all()
-    assert (settled(frames, empty, 1e-3)[:, 3] == frames[:, 3]).all()
+    assert (settled(frames, empty, nobody, 1e-3)[:, 3] == frames[:, 3]).all()
 
 
 def test_what_is_brighter_than_person_and_backdrop_becomes_backdrop():
@@ -166,11 +167,11 @@ def test_what_is_brighter_than_person_and_backdrop_becomes_backdrop():
     frames = np.repeat(photo[None], 2, 0)
     frames[0, 30:50, 45:48], frames[1, 30:50, 22:24] = 255, 10
     frames[1, 10, 10] = 70
-    made = without_halos(frames, photo, iuv)
+    made = without_halos(frames, photo, iuv, backdrop(photo, iuv))
     assert (made[0] == photo).all()
     assert (made[1, 30:50, 22:24] == 60).all()
     assert (made[1, 10, 10] == 70).all()
-    assert (without_halos(frames, photo, 0 * iuv) == frames).all()
+    assert (without_halos(frames, photo, 0 * iuv, photo) == frames).all()
 
 
 def test_from_a_model_to_a_table(data, model, tmp_path, capsys):
