@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from diffusers.models.attention_processor import AttnProcessor
 
+from common.poses import part_box
 from common.settings import NoiseSettings, Sampling
 from common.shards import open_shard
 from common.training import TrainingSettings, train
@@ -135,19 +136,13 @@ def estimated_poses(smooth: bool) -> Method:
         network = IuvNetwork.load(MODEL / "iuv")
         iuvs = estimated(network, scene.true.frames)
         if smooth:
-            boxes = [box_of(iuv) for iuv in iuvs]
+            boxes = [part_box(iuv) for iuv in iuvs]
             around = [window(index, len(iuvs)) for index in range(len(iuvs))]
             iuvs = np.stack([smoothed([iuvs[i] for i in w], [boxes[i] for i in w]) for w in around])
         reference, _ = scene.seen
         return scene.model(reference, scene.model.pose(reference, iuvs), DEFAULT)
 
     return method
-
-
-def box_of(iuv: np.ndarray) -> tuple[float, float, float, float]:
-    """x0, y0, x1, y1 of the body in an IUV image (H, W, 3)."""
-    rows, columns = (np.flatnonzero((iuv[..., 0] > 0).any(axis)) for axis in (1, 0))
-    return float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)
 
 
 def finetuned(photos: int, steps: int, rate: float) -> Method:

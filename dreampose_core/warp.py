@@ -58,14 +58,19 @@ _TWIN, _MIRROR = _involution(_FRONT_BACK), _involution(_LEFT_RIGHT)
 
 @dataclass(frozen=True)
 class Surface:
-    """Where the reference shows each surface point.
+    """Where the reference shows each surface point, and what its pixels have to do with the body.
 
     `place` (25, BINS, BINS, 2) float32: x, y in reference pixels for part, U bin, V bin;
-    `distance` (25, BINS, BINS): bins to the nearest seen point plus penalties for borrowing.
+    `distance` (25, BINS, BINS): bins to the nearest seen point plus penalties for borrowing;
+    of each pixel (H, W) `depth`: distance to the outline from inside the body, `deep`: whether
+    it lies clearly inside, `beside_arm`: whether an arm or a hand is the nearest of the body.
     """
 
     place: np.ndarray
     distance: np.ndarray
+    depth: np.ndarray
+    deep: np.ndarray
+    beside_arm: np.ndarray
 
 
 def reference_surface(iuv: np.ndarray) -> Surface:
@@ -83,10 +88,15 @@ def reference_surface(iuv: np.ndarray) -> Surface:
     for p in np.unique(part):
         distance[p], (iu, iv) = distance_transform_edt(~seen[p], return_indices=True)
         place[p] = place[p, iu, iv]
-    return _borrow(place.astype(np.float32), distance.astype(np.float32))
+    parts = iuv[..., 0]
+    depth = cv2.distanceTransform((parts > 0).astype(np.uint8), cv2.DIST_L2, 5)
+    deep = depth >= np.where(_ARM[parts], _GRAZE_ARM, _GRAZE) * len(iuv)
+    _, nx, ny = _nearest(parts > 0)
+    place, distance = _borrow(place.astype(np.float32), distance.astype(np.float32))
+    return Surface(place, distance, depth, deep, _ARM[parts[ny, nx]])
 
 
-def _borrow(place: np.ndarray, distance: np.ndarray) -> Surface:
+def _borrow(place: np.ndarray, distance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Let hidden points borrow from the front/back twin, the mirrored limb, and its twin.
 
     Front and back run against each other in U, and so do left and right but for the head's.
@@ -114,7 +124,7 @@ def _borrow(place: np.ndarray, distance: np.ndarray) -> Surface:
     take = np.take_along_axis
     distances = take(np.stack([d for _, d in choices]), best[None], 0)[0]
     places = take(np.stack([p for p, _ in choices]), best[None, ..., None], 0)[0]
-    return Surface(places.astype(np.float32), distances.astype(np.float32))
+    return places.astype(np.float32), distances.astype(np.float32)
 
 
 def backdrop(image: np.ndarray, iuv: np.ndarray) -> np.ndarray:
@@ -155,7 +165,7 @@ def without_halos(
     place and of the person, the outermost half percent of the person's pixels left out. What
     overshoots beside an outline, where the model was unsure of it, becomes backdrop.
     """
-    person = (iuv[..., 0] > 0) | (np.abs(image.astype(np.int16) - empty).max(-1) > _FOREIGN)
+    person = (iuv[..., 0] > 0) | _foreign(image, empty)
     if not person.any():
         return frames
     low, high = np.percentile(image[person], (_OUTERMOST, 100 - _OUTERMOST), axis=0)
@@ -190,17 +200,19 @@ def warp(
     hidden[y, x] = surface.distance[part, u, v]
 
     away, bx, by = _nearest(body)
-    depth = cv2.distanceTransform((iuv[..., 0] > 0).astype(np.uint8), cv2.DIST_L2, 5)
     confidence = np.where(body, np.exp(-hidden / _CONFIDENCE_BINS), 0)
-    outside = _extension(field, confidence, depth, bx, by) & ~body & (away < _REACH * height)
+    outside = (
+        _extension(field, confidence, surface.depth, bx, by) & ~body & (away < _REACH * height)
+    )
     field[~body] = _drift(field, bx, by)[~body]
-    outside &= ~_collides(field, depth, iuv, outside)
+    outside &= ~_collides(field, surface.deep, outside)
 
     moved = cv2.remap(
         image, field[..., 0], field[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
     )
-    foreign = np.abs(moved.astype(np.int16) - empty).max(-1) > _FOREIGN
-    outside &= ~(foreign & _left_behind(field, iuv, target[by, bx, 0]))
+    foreign = _foreign(moved, empty)
+    left_behind = _ARM[target[by, bx, 0]] != surface.beside_arm[_pixels(field)]
+    outside &= ~(foreign & left_behind)
     oy, ox = np.nonzero(outside & ~_islands(outside & foreign, body))
     classes[y, x, 0], classes[y, x, 2], classes[y, x, 3] = 0, confidence[y, x], 1 - confidence[y, x]
     classes[oy, ox, 0], classes[oy, ox, 1] = 0, 1
@@ -218,13 +230,9 @@ def _nearest(body: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return away, *at_label[label].transpose(2, 0, 1)
 
 
-def _left_behind(field: np.ndarray, iuv: np.ndarray, parts: np.ndarray) -> np.ndarray:
-    """Where (H, W) what is now nearest to an arm was not so in the reference, or the other way.
-
-    `parts` is the nearest part of the target's body.
-    """
-    _, nx, ny = _nearest(iuv[..., 0] > 0)
-    return _ARM[parts] != _ARM[iuv[ny, nx, 0]][_pixels(field)]
+def _foreign(image: np.ndarray, empty: np.ndarray) -> np.ndarray:
+    """Where (H, W) a picture differs from the backdrop."""
+    return np.abs(image.astype(np.int16) - empty).max(-1) > _FOREIGN
 
 
 def _pixels(field: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -264,15 +272,11 @@ def _extension(
     return cv2.GaussianBlur(close, (0, 0), _SMOOTH * height) > 0.5
 
 
-def _collides(
-    field: np.ndarray, depth: np.ndarray, iuv: np.ndarray, outside: np.ndarray
-) -> np.ndarray:
+def _collides(field: np.ndarray, deep: np.ndarray, outside: np.ndarray) -> np.ndarray:
     """Where (H, W) an outside pixel would copy the picture's rim or the inside of the body."""
-    height, width = depth.shape
+    height, width = deep.shape
     sx, sy = np.rint(field).astype(np.intp).transpose(2, 0, 1)
     inside = (sx >= 0) & (sx < width) & (sy >= 0) & (sy < height)
-    graze = np.where(_ARM[iuv[..., 0]], _GRAZE_ARM, _GRAZE)
-    deep = (depth >= graze * height)[_pixels(field)]
     reach = 2 * round(2 * _GRAZE * height) + 1
-    bad = (outside & (~inside | deep)).astype(np.uint8)
+    bad = (outside & (~inside | deep[_pixels(field)])).astype(np.uint8)
     return cv2.dilate(bad, np.ones((reach, reach), np.uint8)) > 0

@@ -95,7 +95,7 @@ def record(runs: Iterable[StageRun]) -> None:
     for address, entry in graph.locked(by_address).items():
         run = by_address[address]
         for out in entry["outs"]:
-            path = RECORDS / f"{out['md5']}-{run.address}.json"
+            path = _path(out["md5"], address)
             if run.outcome == "ran" or _recorded(path) != entry:
                 write_json(path, _record(run, entry))
 
@@ -103,7 +103,7 @@ def record(runs: Iterable[StageRun]) -> None:
 def told(addresses: Iterable[Address]) -> list[Record]:
     """The records of these stages' outputs, for another clone to adopt."""
     return [
-        json.loads((RECORDS / f"{out['md5']}-{address}.json").read_text(encoding="utf-8"))
+        json.loads(_path(out["md5"], address).read_text(encoding="utf-8"))
         for address, entry in graph.locked(addresses).items()
         for out in entry["outs"]
     ]
@@ -114,7 +114,12 @@ def adopt(records: Iterable[Record]) -> None:
     for given in records:
         checked = _Record.model_validate(given).model_dump()
         for out in checked["lock"]["outs"]:
-            write_json(RECORDS / f"{out['md5']}-{checked['stage']}.json", checked)
+            write_json(_path(out["md5"], checked["stage"]), checked)
+
+
+def _path(md5: str, stage: Address | str) -> Path:
+    """Where the record of an output of a stage, `STAGE@ITEM`, lies."""
+    return RECORDS / f"{md5}-{stage}.json"
 
 
 def _recorded(path: Path) -> Record | None:
