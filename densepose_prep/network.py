@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -21,6 +20,7 @@ from torch.nn import functional as F
 from common.errors import InputError
 from common.files import write_json
 from common.images import Size
+from common.layers import Levels, convolution, enlarged
 from common.poses import PARTS
 
 LABELS = PARTS + 1
@@ -55,27 +55,21 @@ class IuvConfig:
     chart: str = "mannequin"
 
 
-class IuvNetwork(nn.Module):
+class IuvNetwork(Levels):
     """RGB (B, 3, H, W) in [−1, 1] to (B, 25 + 24 + 24, H, W): part logits, U and V of each part.
 
     Sides must be multiples of `stride`.
     """
 
     def __init__(self, config: IuvConfig):
-        super().__init__()
-        self.config = config
         fine, channels = config.fine, config.channels
-        self.begin = nn.Sequential(nn.PixelUnshuffle(2), _convolution(12, fine))
-        self.enter = _convolution(fine, channels[0], stride=2)
-        self.encoders = nn.ModuleList(_Residual(count) for count in channels)
-        self.downs = nn.ModuleList(
-            _convolution(count, below, stride=2) for count, below in pairwise(channels)
-        )
-        self.ups = nn.ModuleList(_enlarged(below, count) for count, below in pairwise(channels))
-        self.decoders = nn.ModuleList(_Residual(count) for count in channels[:-1])
+        super().__init__(channels)
+        self.config = config
+        self.begin = nn.Sequential(nn.PixelUnshuffle(2), convolution(12, fine))
+        self.enter = convolution(fine, channels[0], stride=2)
         self.surface = nn.Sequential(nn.Conv2d(channels[0], 4 * 2 * PARTS, 1), nn.PixelShuffle(2))
-        self.back = _enlarged(channels[0], fine)
-        self.outline = _convolution(fine, fine)
+        self.back = enlarged(channels[0], fine)
+        self.outline = convolution(fine, fine)
         self.parts = nn.ConvTranspose2d(fine, LABELS, 2, stride=2)
 
     @property
@@ -119,48 +113,13 @@ class IuvNetwork(nn.Module):
     def heads(self, picture: Tensor) -> tuple[Tensor, Tensor]:
         """Part logits (B, 25, H, W), and U, V of each part (B, 48, H/2, W/2), which are smooth."""
         fine = self.begin(picture)
-        hidden = self.encoders[0](self.enter(fine))
-        skips = []
-        for down, encoder in zip(self.downs, self.encoders[1:], strict=True):
-            skips.append(hidden)
-            hidden = encoder(down(hidden))
-        for level in reversed(range(len(skips))):
-            hidden = self.decoders[level](skips[level] + self.ups[level](hidden))
+        hidden = self.through(self.enter(fine))
         outline = self.outline(fine + self.back(hidden))
         return self.parts(outline), self.surface(hidden)
 
     def forward(self, picture: Tensor) -> Tensor:
         logits, surface = self.heads(picture)
         return torch.cat([logits, F.interpolate(surface, scale_factor=2, mode="bilinear")], 1)
-
-
-def _convolution(channels: int, out: int, size: int = 3, stride: int = 1) -> nn.Sequential:
-    """A convolution with batch normalisation: group normalisation learnt several times slower."""
-    return nn.Sequential(
-        nn.Conv2d(channels, out, size, stride, size // 2, bias=False),
-        nn.BatchNorm2d(out),
-        nn.ReLU(),
-    )
-
-
-def _enlarged(channels: int, out: int) -> nn.Sequential:
-    return nn.Sequential(_convolution(channels, out, size=1), nn.Upsample(scale_factor=2))
-
-
-class _Residual(nn.Module):
-    """Two 3×3 convolutions beside the identity, which it starts as (He et al., 1512.03385)."""
-
-    def __init__(self, channels: int):
-        super().__init__()
-        self.body = nn.Sequential(
-            _convolution(channels, channels),
-            nn.Conv2d(channels, channels, 3, padding=1, bias=False),
-            nn.BatchNorm2d(channels),
-        )
-        nn.init.zeros_(self.body[-1].weight)
-
-    def forward(self, hidden: Tensor) -> Tensor:
-        return F.relu(hidden + self.body(hidden))
 
 
 def to_picture(frame: Tensor) -> Tensor:
