@@ -395,6 +395,46 @@ class EncodeShard:
         encode_shard(**vars(self))
 
 
+@dataclass(frozen=True)
+class DraftShard:
+    """Recipe: what a base draws of a shard it was not trained on."""
+
+    base: Path
+    decoder: Path
+    data: Path
+    out: Path
+    subjects: int = 0
+    """the first so many; 0 for all"""
+    seed: int = 0
+    workers: int = 0
+    """processes; 0 for as many as cores"""
+
+    def run(self) -> None:
+        from dreampose_core.draft_shard import draft_shard
+
+        draft_shard(**vars(self))
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainDetail(TrainingSettings):
+    """Recipe: the detail network, on drafts."""
+
+    architecture: Path
+    data: Path
+    drafts: Path
+    validation: Path
+    validation_drafts: Path
+    out: Path
+
+    def run(self) -> None:
+        from dreampose_core.train_detail import train_detail
+
+        train_detail(
+            self.architecture, self.data, self.drafts, self.validation, self.validation_drafts,
+            self.out, group(TrainingSettings, self),
+        )  # fmt: skip
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrainBase(NoiseSettings, TrainingSettings):
     """Recipe: the small base model on an encoded shard."""
@@ -491,10 +531,11 @@ class Promote:
 
     base: Path
     decoder: Path
+    detail: Path
     iuv: Path
     out: Path
     curves: Path
-    """folder for the curves of the three trainings"""
+    """folder for the curves of the trainings"""
 
     def run(self) -> None:
         from dreampose_core.promote import promote
@@ -520,6 +561,8 @@ VERBS = {
     "train-decoder": TrainDecoder,
     "encode-shard": EncodeShard,
     "train-base": TrainBase,
+    "draft-shard": DraftShard,
+    "train-detail": TrainDetail,
     "benchmark": Benchmark,
     "benchmark-table": BenchmarkTable,
     "promote": Promote,

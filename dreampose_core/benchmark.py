@@ -30,6 +30,7 @@ from common.settings import NoiseSettings, Sampling
 from common.shards import Shard, open_shard
 from common.training import Batch, TrainingSettings, resume_folder
 from common.workers import in_processes
+from dreampose_core.backdrop import backdrop
 from dreampose_core.conditioning import Condition
 from dreampose_core.faults import (
     ALL_FAULTS,
@@ -45,7 +46,7 @@ from dreampose_core.pipeline import DreamPosePipeline, Reference
 from dreampose_core.pixels import decode, encode, to_frames, to_tensor
 from dreampose_core.scene import change_scheduler
 from dreampose_core.subject import Clip, encoded_pairs
-from dreampose_core.warp import backdrop, reference_surface, warp
+from dreampose_core.warp import warp
 
 Level = Literal["zero-shot", "one-photo", "five-frames"]
 METHODS = "methods.json"
@@ -268,8 +269,7 @@ def surface_warp(photo: np.ndarray, iuv: np.ndarray, poses: np.ndarray) -> np.nd
 
 def extended_warp(photo: np.ndarray, iuv: np.ndarray, poses: np.ndarray) -> np.ndarray:
     """The warp together with what lies beside the body: what the model is given."""
-    surface, empty = reference_surface(iuv), backdrop(photo, iuv)
-    return np.stack([warp(photo, surface, iuv, empty, pose)[0] for pose in poses])
+    return warp(photo, iuv, poses).frames
 
 
 @torch.no_grad()

@@ -25,11 +25,11 @@ from common.progress import track
 from common.shards import Shard, open_shard, views
 from common.workers import in_processes
 from dreampose_core import identity, metrics
+from dreampose_core.backdrop import backdrop
 from dreampose_core.benchmark import CEILING, METHODS, OURS, PUBLISHED, WARP, Level
 from dreampose_core.contact import cell, lay_out
 from dreampose_core.measuring import one_thread
 from dreampose_core.motion import motion, warped_difference
-from dreampose_core.warp import backdrop
 
 TRUTH = "truth"
 VIEWS = ("all", "front", "side", "back")

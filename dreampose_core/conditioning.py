@@ -10,8 +10,7 @@ small model trained from nothing (weights/mini/README.md):
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -21,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dreampose_core.posemaps import PART_MAP_CHANNELS, on_grid, part_maps, uv_maps, windows
-from dreampose_core.warp import CLASSES, backdrop, reference_surface, warp
+from dreampose_core.warp import CLASSES
 
 CLASS_MAP_CHANNELS = 4 * len(CLASSES)
 _MIN_VARIANCE = 2e-3
@@ -29,7 +28,7 @@ _MIN_VARIANCE = 2e-3
 
 @dataclass(frozen=True)
 class Condition:
-    """Conditions on the latent grid (h, w), B rows; what the model does not use is None."""
+    """Conditions, B rows, all but `pixels` on the latent grid (h, w); None: not of this model."""
 
     uv: Tensor
     """(B, 2·window, h, w) in [0, 1]"""
@@ -39,6 +38,8 @@ class Condition:
     """(B, C, h, w) latents of the warped reference"""
     classes: Tensor | None = None
     """(B, 16, h, w) shares of the warp's four classes in 2×2 sub-cells"""
+    pixels: Tensor | None = None
+    """(B, 11, H, W) in 0..255: what the detail network sees (`detail.pixels`)"""
 
     def map(self, change) -> Condition:
         """Apply `change` to every tensor."""
@@ -91,18 +92,6 @@ class Conditioning(ModelMixin, ConfigMixin):
         """The pose conditions of a clip's IUV images uint8 (T, H, W, 3) at the model's size."""
         uv = windows(self.uv(iuv), self.config.pose_window)
         return Condition(uv, part_maps(iuv, self.grid) if self.config.parts else None)
-
-    def warped_frames(
-        self, image: np.ndarray, iuv: np.ndarray, targets: Sequence[np.ndarray]
-    ) -> tuple[np.ndarray, Tensor]:
-        """Warp the reference (H, W, 3) to each target pose: frames uint8 and classes on the grid.
-
-        Classes are (T, 16, h, w).
-        """
-        surface, empty = reference_surface(iuv), backdrop(image, iuv)
-        pairs = [warp(image, surface, iuv, empty, target) for target in targets]
-        frames, shares = (np.stack(items) for items in zip(*pairs, strict=True))
-        return frames, self.class_maps(shares)
 
     def class_maps(self, shares: np.ndarray) -> Tensor:
         """Class shares (T, H, W, 4) to (T, 16, h, w)."""
@@ -172,8 +161,3 @@ def repeat(condition: Condition, times: int) -> Condition:
 def rows(condition: Condition, index) -> Condition:
     """Some rows of a condition."""
     return condition.map(lambda v: v[index])
-
-
-def with_warp(condition: Condition, warped: Tensor, classes: Tensor) -> Condition:
-    """The condition with the warped reference added."""
-    return replace(condition, warped=warped, classes=classes)

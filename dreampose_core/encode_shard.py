@@ -21,6 +21,7 @@ from dreampose_core.conditioning import CLASS_MAP_CHANNELS, Conditioning
 from dreampose_core.model import build
 from dreampose_core.pixels import Autoencoder, encode, to_tensor
 from dreampose_core.posemaps import on_grid, part_maps, uv_maps
+from dreampose_core.warp import warp
 
 ARRAYS = ("latents", "uv", "parts", "warped", "classes", "reference")
 _FRONT_SHARE = 0.7
@@ -61,9 +62,9 @@ class WarpedSubjects(Dataset):
             other = (clip + 1) % len(rgb)
             for seen in np.unique(row):
                 (these,) = np.nonzero(row == seen)
-                warped[clip, these], classes[clip, these] = self.conditioning.warped_frames(
-                    rgb[other, seen], iuv[other, seen], list(iuv[clip, these])
-                )
+                moved = warp(rgb[other, seen], iuv[other, seen], iuv[clip, these])
+                warped[clip, these] = moved.frames
+                classes[clip, these] = self.conditioning.class_maps(moved.shares)
         flat = iuv.reshape(-1, *iuv.shape[2:])
         return {
             "frames": torch.from_numpy(rgb.reshape(-1, *rgb.shape[2:])),

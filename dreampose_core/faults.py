@@ -14,11 +14,11 @@ from torch import Tensor
 
 from common.settings import Sampling
 from common.training import Batch
+from dreampose_core.backdrop import settled
 from dreampose_core.conditioning import Condition
 from dreampose_core.pipeline import DreamPosePipeline, Reference
 from dreampose_core.pixels import decode, encode, to_frames, to_tensor
 from dreampose_core.subject import Clip, encoded_pairs
-from dreampose_core.warp import settled
 
 _ALPHA = 0.0047**0.5
 """How much of the picture Stable Diffusion's schedule leaves at its last time step."""
@@ -49,7 +49,7 @@ def faulty_frames(
 ) -> np.ndarray:
     """As the pipeline's own call, with faults: frames RGB uint8 (B, H, W, 3).
 
-    With all of them nothing is settled, as nothing is in the published code.
+    With all of them the decoder's drafts are the frames and nothing is settled, as published.
     """
     pixels = to_tensor(reference.image[None]).to(model.device)
     if faults.range_mix_up:
@@ -61,7 +61,8 @@ def faulty_frames(
     else:
         noise = noise * settings.noise_scale
     noise = noise.expand(len(condition.uv), -1, -1, -1)
-    images = decode(model.vae, model.denoise(noise, reference, condition, settings))
+    latents = model.denoise(noise, reference, condition, settings)
+    images = decode(model.vae, latents) if faults == ALL_FAULTS else model.drawn(latents, condition)
     frames = to_frames(stretched(images) if faults.stretch else images)
     if faults == ALL_FAULTS or not settings.settle:
         return frames

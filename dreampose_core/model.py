@@ -18,6 +18,7 @@ from transformers import CLIPVisionConfig, CLIPVisionModel
 from common.errors import InputError
 from dreampose_core.adapter import EmbeddingAdapter
 from dreampose_core.conditioning import Conditioning
+from dreampose_core.detail import DetailNetwork
 from dreampose_core.pipeline import DreamPosePipeline
 from dreampose_core.unet import widen_conv_in
 
@@ -41,7 +42,8 @@ def build(architecture: Path, seed: int = 0) -> DreamPosePipeline:
         ) from None
     widen_conv_in(unet, conditioning.extra_channels)
     adapter = new_adapter(conditioning, image_encoder)
-    return DreamPosePipeline(vae, image_encoder, adapter, unet, conditioning, scheduler)
+    detail = DetailNetwork(**spec["detail"]) if "detail" in spec else None
+    return DreamPosePipeline(vae, image_encoder, adapter, unet, conditioning, scheduler, detail)
 
 
 def _made(spec: dict) -> torch.nn.Module:

@@ -6,7 +6,7 @@ clip's conditions), `initial_noise`, `denoise`, `decode`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -16,10 +16,12 @@ from transformers import CLIPVisionModel
 
 from common.settings import Sampling
 from dreampose_core.adapter import EmbeddingAdapter
-from dreampose_core.conditioning import Condition, Conditioning, repeat, with_warp
+from dreampose_core.backdrop import settled
+from dreampose_core.conditioning import Condition, Conditioning, repeat
+from dreampose_core.detail import DetailNetwork, pixels
 from dreampose_core.guidance import branch_weights
 from dreampose_core.pixels import Autoencoder, clip_pixels, decode, encode, to_frames, to_tensor
-from dreampose_core.warp import settled
+from dreampose_core.warp import warp
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,12 @@ class Reference:
 
 
 class DreamPosePipeline(DiffusionPipeline):
-    """Image-and-pose-guided synthesis, DreamPose (arXiv 2304.06025)."""
+    """Image-and-pose-guided synthesis, DreamPose (arXiv 2304.06025).
+
+    `detail` is for models with a warp; without it the decoder's drafts are the frames.
+    """
+
+    _optional_components = ["detail"]  # noqa: RUF012
 
     def __init__(
         self,
@@ -49,6 +56,7 @@ class DreamPosePipeline(DiffusionPipeline):
         unet: UNet2DConditionModel,
         conditioning: Conditioning,
         scheduler: SchedulerMixin,
+        detail: DetailNetwork | None = None,
     ):
         super().__init__()
         self.register_modules(
@@ -58,6 +66,7 @@ class DreamPosePipeline(DiffusionPipeline):
             unet=unet,
             conditioning=conditioning,
             scheduler=scheduler,
+            detail=detail,
         )
 
     def tokens(self, images: Tensor, keep: Tensor) -> Tensor:
@@ -92,11 +101,10 @@ class DreamPosePipeline(DiffusionPipeline):
     def condition(self, reference: Reference, pose: Condition, iuvs: np.ndarray) -> Condition:
         """Pose conditions of some frames completed by the reference warped into them."""
         if self.conditioning.config.warp:
-            frames, classes = self.conditioning.warped_frames(
-                reference.image, reference.iuv, list(iuvs)
-            )
-            warped = encode(self.vae, to_tensor(frames).to(self.device, self.vae.dtype))
-            pose = with_warp(pose, warped, classes)
+            moved = warp(reference.image, reference.iuv, iuvs)
+            warped = encode(self.vae, to_tensor(moved.frames).to(self.device, self.vae.dtype))
+            classes = self.conditioning.class_maps(moved.shares)
+            pose = replace(pose, warped=warped, classes=classes, pixels=pixels(moved, iuvs))
         return pose.map(lambda v: v.to(self.device, self.unet.dtype))
 
     def initial_noise(self, seed: int) -> Tensor:
@@ -172,13 +180,21 @@ class DreamPosePipeline(DiffusionPipeline):
         return latents
 
     @torch.no_grad()
+    def drawn(self, latents: Tensor, condition: Condition) -> Tensor:
+        """Images (B, 3, H, W) in [−1, 1] (not clamped) from clean latents and their conditions."""
+        draft = decode(self.vae, latents)
+        return self.detail(draft, condition.pixels) if self.detail else draft
+
+    @torch.no_grad()
     def __call__(
         self, reference: Reference, condition: Condition, settings: Sampling
     ) -> np.ndarray:
         """Frames RGB uint8 (B, H, W, 3) of the poses in `condition`, all from one noise sample."""
         noise = self.initial_noise(settings.seed) * settings.noise_scale
         noise = noise.expand(len(condition.uv), -1, -1, -1)
-        frames = to_frames(decode(self.vae, self.denoise(noise, reference, condition, settings)))
+        frames = to_frames(
+            self.drawn(self.denoise(noise, reference, condition, settings), condition)
+        )
         if not settings.settle:
             return frames
         return settled(frames, reference.image, reference.iuv, settings.settle)

@@ -25,6 +25,7 @@ from dreampose_core.framing import model_fit
 from dreampose_core.pipeline import DreamPosePipeline
 from dreampose_core.pixels import clip_pixels, encode, to_tensor
 from dreampose_core.posemaps import window_indices
+from dreampose_core.warp import warp
 
 _SCALE, _SHIFT = (0.9, 1.12), 0.04
 
@@ -97,9 +98,9 @@ def warped_reference(
     """
     if not model.conditioning.config.warp:
         return {}
-    moved, classes = model.conditioning.warped_frames(picture, iuv, [target_iuv])
-    latents = encode(model.vae, to_tensor(moved).to(model.vae.device)).cpu()
-    return {"warped": latents, "classes": classes}
+    moved = warp(picture, iuv, [target_iuv])
+    latents = encode(model.vae, to_tensor(moved.frames).to(model.vae.device)).cpu()
+    return {"warped": latents, "classes": model.conditioning.class_maps(moved.shares)}
 
 
 @torch.no_grad()

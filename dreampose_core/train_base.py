@@ -122,9 +122,11 @@ def train_base(
 ) -> None:
     """Train UNet, adapter and image encoder together; write a whole model folder to `out`.
 
-    It begins with the model folder `start`, else with random weights.
+    It begins with the model folder `start`, else with random weights, and has no detail network:
+    that is trained on what the base draws.
     """
     model = load(str(start)) if start else build(architecture, settings.seed)
+    model.register_modules(detail=None)
     model.vae.load_state_dict(type(model.vae).from_pretrained(vae).state_dict())
     window = model.conditioning.config.pose_window
     train_data = BaseData.open(data, encoded, window)

@@ -10,13 +10,19 @@ body a copy of the arm. The tables of parts hold for the chart `mannequin`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from scipy.interpolate import LinearNDInterpolator
 from scipy.ndimage import distance_transform_edt
+from scipy.spatial import QhullError
+
+from dreampose_core.backdrop import backdrop, foreign
 
 BINS = 32
+_CENTRES = np.stack(np.meshgrid(*2 * [(np.arange(BINS) + 0.5) * 255 / BINS], indexing="ij"), -1)
 CLASSES = ("backdrop", "extension", "seen", "hidden")
 
 _FRONT_BACK = ((1, 2), (7, 9), (8, 10), (11, 13), (12, 14), (15, 17), (16, 18), (19, 21), (20, 22))
@@ -38,11 +44,9 @@ _SEEN = 0.6
 _HEAD = 23
 _ARM = np.isin(np.arange(25), (3, 4, *range(15, 23)))
 """Which parts are hands and arms: thin, and moved more than what they hang beside."""
-_OUTERMOST = 0.5
-_FOREIGN = 14
-"""Grey levels by which something differs from the backdrop."""
-_REACH, _AROUND, _OUTLINE, _SMOOTH, _SETTLE = 0.2, 0.1, 0.03, 0.02, 0.006
+_REACH, _AROUND, _OUTLINE, _SMOOTH = 0.2, 0.1, 0.03, 0.02
 _GRAZE, _GRAZE_ARM = 0.015, 0.01
+_TORN = 0.03
 """As shares of the picture's height."""
 
 
@@ -75,25 +79,51 @@ class Surface:
 
 def reference_surface(iuv: np.ndarray) -> Surface:
     """Read the surface off one reference IUV image uint8 (H, W, 3)."""
-    y, x = np.nonzero(iuv[..., 0])
-    part = iuv[y, x, 0].astype(np.intp)
-    u, v = (iuv[y, x, 1:].astype(np.intp) * BINS // 256).T
-    cell = (part * BINS + u) * BINS + v
-    size = 25 * BINS * BINS
-    count = np.bincount(cell, minlength=size)
-    sums = np.stack([np.bincount(cell, weights, size) for weights in (x, y)], 1)
-    place = (sums / np.maximum(count, 1)[:, None]).reshape(25, BINS, BINS, 2)
-    distance = np.full((25, BINS, BINS), 1e3)
-    seen = count.reshape(25, BINS, BINS) > 0
-    for p in np.unique(part):
-        distance[p], (iu, iv) = distance_transform_edt(~seen[p], return_indices=True)
-        place[p] = place[p, iu, iv]
     parts = iuv[..., 0]
+    place = np.zeros((25, BINS, BINS, 2), np.float32)
+    distance = np.full((25, BINS, BINS), 1e3, np.float32)
+    for part in np.unique(parts[parts > 0]):
+        place[part], distance[part] = _part_places(iuv, part)
     depth = cv2.distanceTransform((parts > 0).astype(np.uint8), cv2.DIST_L2, 5)
     deep = depth >= np.where(_ARM[parts], _GRAZE_ARM, _GRAZE) * len(iuv)
     _, nx, ny = _nearest(parts > 0)
-    place, distance = _borrow(place.astype(np.float32), distance.astype(np.float32))
-    return Surface(place, distance, depth, deep, _ARM[parts[ny, nx]])
+    return Surface(*_borrow(place, distance), depth, deep, _ARM[parts[ny, nx]])
+
+
+def _part_places(iuv: np.ndarray, part: int) -> tuple[np.ndarray, np.ndarray]:
+    """Of one part `place` (BINS, BINS, 2) and `distance` (BINS, BINS): interpolated between its
+    pixels in the chart, beyond them as the nearest."""
+    y, x = np.nonzero(iuv[..., 0] == part)
+    at, uv = np.stack([x, y], 1).astype(np.float32), iuv[y, x, 1:]
+    cell = tuple((uv.astype(np.intp) * BINS // 256).T)
+    count = np.zeros((BINS, BINS))
+    np.add.at(count, cell, 1)
+    mean = np.zeros((BINS, BINS, 2))
+    np.add.at(mean, cell, at)
+    mean /= np.maximum(count, 1)[..., None]
+    distance, (iu, iv) = distance_transform_edt(count == 0, return_indices=True)
+    place = mean[iu, iv]
+    try:
+        between = LinearNDInterpolator(uv, at)(_CENTRES)
+    except (QhullError, ValueError):  # fewer than three pixels, or all in a line
+        between = np.full_like(place, np.nan)
+    return np.where(np.isnan(between), place, between), distance
+
+
+def _places(place: np.ndarray, part: np.ndarray, uv: np.ndarray, torn: float) -> np.ndarray:
+    """Places (N, 2) of points of parts (N,) at U, V uint8 (N, 2): bilinear between bins.
+
+    Where neighbouring bins lie `torn` pixels apart or more the nearest counts.
+    """
+    where = (uv / 255 * BINS - 0.5).clip(0, BINS - 1)
+    low = np.floor(where).astype(np.intp).clip(0, BINS - 2)
+    share = np.stack([1 - (where - low), where - low])
+    corners = list(np.ndindex(2, 2))
+    found = np.stack([place[part, low[:, 0] + i, low[:, 1] + j] for i, j in corners])
+    weight = np.stack([share[i, :, 0] * share[j, :, 1] for i, j in corners])[..., None]
+    nearest = np.take_along_axis(found, weight.argmax(0)[None], 0)[0]
+    whole = (np.ptp(found, 0) < torn).all(-1, keepdims=True)
+    return np.where(whole, (weight * found).sum(0), nearest)
 
 
 def _borrow(place: np.ndarray, distance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -127,75 +157,48 @@ def _borrow(place: np.ndarray, distance: np.ndarray) -> tuple[np.ndarray, np.nda
     return places.astype(np.float32), distances.astype(np.float32)
 
 
-def backdrop(image: np.ndarray, iuv: np.ndarray) -> np.ndarray:
-    """The reference with the person's surroundings replaced by each row's median backdrop."""
-    height, width = iuv.shape[:2]
-    reach = max(3, height // 3) | 1
-    person = cv2.dilate((iuv[..., 0] > 0).astype(np.uint8), np.ones((reach, reach), np.uint8)) > 0
-    border = np.zeros_like(person)
-    edge = max(1, width // 20)
-    border[:, :edge] = border[:, -edge:] = True
-    open_rows = np.where((~person).any(1)[:, None], ~person, border)
-    masked = np.ma.masked_array(image, np.broadcast_to(~open_rows[..., None], image.shape))
-    rows = np.ma.median(masked, axis=1).filled(128).astype(image.dtype)
-    return np.where(person[..., None], rows[:, None], image)
+@dataclass(frozen=True)
+class Warped:
+    """A reference carried into some poses.
 
-
-def settled(frames: np.ndarray, image: np.ndarray, iuv: np.ndarray, least: float) -> np.ndarray:
-    """Frames (T, H, W, 3) uint8 of a reference and its IUV, quiet where its backdrop shows.
-
-    Halos go (`without_halos`), and what hardly differs from the backdrop becomes it: a pixel keeps
-    its change where, averaged around it, the change reaches `least` grey levels, and loses it where
-    it is under half of that; between the two it keeps a share.
+    `moved` uint8 (T, H, W, 3) is the picture moved as the body moves, everywhere; `empty` uint8
+    (H, W, 3) the reference's backdrop; `shares` float32 (T, H, W, 4), of each of CLASSES, say
+    where which of the two counts.
     """
-    empty = backdrop(image, iuv)
-    change = without_halos(frames, image, iuv, empty).astype(np.float32) - empty
-    size = np.abs(change).max(-1)
-    around = np.stack([cv2.GaussianBlur(s, (0, 0), _SETTLE * len(empty)) for s in size])
-    share = np.clip(2 * around / least - 1, 0, 1)[..., None]
-    return np.rint(empty + share * change).astype(np.uint8)
+
+    moved: np.ndarray
+    empty: np.ndarray
+    shares: np.ndarray
+
+    @property
+    def frames(self) -> np.ndarray:
+        """The warped picture uint8 (T, H, W, 3)."""
+        return np.where(self.shares[..., :1] > 0, self.empty, self.moved)
 
 
-def without_halos(
-    frames: np.ndarray, image: np.ndarray, iuv: np.ndarray, empty: np.ndarray
-) -> np.ndarray:
-    """Frames (T, H, W, 3) uint8 whose pixels stay within what the reference can show there.
-
-    That is, in each channel, between the darkest and the brightest of the backdrop `empty` at that
-    place and of the person, the outermost half percent of the person's pixels left out. What
-    overshoots beside an outline, where the model was unsure of it, becomes backdrop.
-    """
-    person = (iuv[..., 0] > 0) | _foreign(image, empty)
-    if not person.any():
-        return frames
-    low, high = np.percentile(image[person], (_OUTERMOST, 100 - _OUTERMOST), axis=0)
-    inside = frames.clip(np.minimum(empty, np.floor(low)), np.maximum(empty, np.ceil(high)))
-    return inside.astype(np.uint8)
+def warp(image: np.ndarray, iuv: np.ndarray, targets: Sequence[np.ndarray]) -> Warped:
+    """Carry `image` (H, W, 3) with its IUV into each of the poses `targets`, all uint8."""
+    surface, empty = reference_surface(iuv), backdrop(image, iuv)
+    pairs = [_carried(image, surface, empty, target) for target in targets]
+    moved, shares = (np.stack(items) for items in zip(*pairs, strict=True))
+    return Warped(moved, empty, shares)
 
 
-def warp(
-    image: np.ndarray,
-    surface: Surface,
-    iuv: np.ndarray,
-    empty: np.ndarray,
-    target: np.ndarray,
+def _carried(
+    image: np.ndarray, surface: Surface, empty: np.ndarray, target: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Carry `image` (H, W, 3) with its IUV into the pose `target` (H, W, 3), both uint8.
-
-    `surface` is `reference_surface(iuv)` and `empty` is `backdrop(image, iuv)`. Returns the
-    warped picture uint8 (H, W, 3) and the share of each of CLASSES a pixel, float32 (H, W, 4).
-    """
+    """The picture moved into one pose (H, W, 3), and the classes' shares (H, W, 4)."""
     height, width = target.shape[:2]
     body = target[..., 0] > 0
     classes = np.zeros((height, width, 4), np.float32)
     classes[..., 0] = 1
-    if not body.any() or not iuv[..., 0].any():
+    if not body.any() or not surface.depth.any():
         return empty.copy(), classes
     y, x = np.nonzero(body)
     part = target[y, x, 0]
     u, v = (target[y, x, 1:].astype(np.intp) * BINS // 256).T
     field = np.zeros((height, width, 2), np.float32)
-    field[y, x] = surface.place[part, u, v]
+    field[y, x] = _places(surface.place, part, target[y, x, 1:], _TORN * height)
     hidden = np.zeros((height, width), np.float32)
     hidden[y, x] = surface.distance[part, u, v]
 
@@ -210,13 +213,13 @@ def warp(
     moved = cv2.remap(
         image, field[..., 0], field[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
     )
-    foreign = _foreign(moved, empty)
+    strange = foreign(moved, empty)
     left_behind = _ARM[target[by, bx, 0]] != surface.beside_arm[_pixels(field)]
-    outside &= ~(foreign & left_behind)
-    oy, ox = np.nonzero(outside & ~_islands(outside & foreign, body))
+    outside &= ~(strange & left_behind)
+    oy, ox = np.nonzero(outside & ~_islands(outside & strange, body))
     classes[y, x, 0], classes[y, x, 2], classes[y, x, 3] = 0, confidence[y, x], 1 - confidence[y, x]
     classes[oy, ox, 0], classes[oy, ox, 1] = 0, 1
-    return np.where(classes[..., :1] > 0, empty, moved), classes
+    return moved, classes
 
 
 def _nearest(body: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -230,11 +233,6 @@ def _nearest(body: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return away, *at_label[label].transpose(2, 0, 1)
 
 
-def _foreign(image: np.ndarray, empty: np.ndarray) -> np.ndarray:
-    """Where (H, W) a picture differs from the backdrop."""
-    return np.abs(image.astype(np.int16) - empty).max(-1) > _FOREIGN
-
-
 def _pixels(field: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Rows and columns (H, W) of the pixels nearest to places in the picture."""
     height, width = field.shape[:2]
@@ -242,10 +240,10 @@ def _pixels(field: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return y.clip(0, height - 1), x.clip(0, width - 1)
 
 
-def _islands(foreign: np.ndarray, body: np.ndarray) -> np.ndarray:
+def _islands(strange: np.ndarray, body: np.ndarray) -> np.ndarray:
     """Where (H, W) pieces of something outside hang on no body: crumbs of what lay beside it."""
-    _, label = cv2.connectedComponents((foreign | body).astype(np.uint8))
-    return foreign & ~np.isin(label, np.unique(label[body]))
+    _, label = cv2.connectedComponents((strange | body).astype(np.uint8))
+    return strange & ~np.isin(label, np.unique(label[body]))
 
 
 def _drift(field: np.ndarray, bx: np.ndarray, by: np.ndarray) -> np.ndarray:

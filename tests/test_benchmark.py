@@ -15,11 +15,11 @@ from common.shards import open_shard
 from dreampose_core import benchmark as frames_of
 from dreampose_core import benchmark_table, faults
 from dreampose_core.__main__ import VERBS
+from dreampose_core.backdrop import backdrop, settled, without_halos
 from dreampose_core.benchmark_table import TrueClip, person_mask
 from dreampose_core.model import build, load
 from dreampose_core.pixels import to_frames
 from dreampose_core.subject import Clip, encoded_pairs
-from dreampose_core.warp import backdrop, settled, without_halos
 from mannequin.dataset import plan_dataset, render_dataset
 from mannequin.split import BENCHMARK
 

@@ -224,7 +224,7 @@ class TestNullConditions:
         channels = conditioning.channels(full, image, pose)
         assert channels.shape[1] == conditioning.extra_channels == sum(sizes.values())
         uv, parts, warped, classes = channels.split(list(sizes.values()), 1)
-        assert torch.equal(channels[0], torch.cat([v[0] for v in vars(full).values()]))
+        assert torch.equal(channels[0], torch.cat([getattr(full, name)[0] for name in sizes]))
         assert torch.equal(uv[1], full.uv[1])
         assert torch.equal(parts[1], full.parts[1])
         assert not warped[1].any()
@@ -393,8 +393,7 @@ class TestSampling:
         frames = model(reference, condition, Sampling(steps=1, seed=4, noise_scale=0.5))
         noise = 0.5 * model.initial_noise(4).expand(2, -1, -1, -1)
         latents = model.denoise(noise, reference, condition, Sampling(steps=1))
-        with torch.no_grad():
-            assert np.array_equal(frames, to_frames(decode(model.vae, latents)))
+        assert np.array_equal(frames, to_frames(model.drawn(latents, condition)))
 
     def test_the_seed_decides_the_noise(self, model):
         noise = model.initial_noise(3)

@@ -1,4 +1,4 @@
-"""The recipe of the shipped weights on a shard of two subjects: encoder, arrays, decoder, base."""
+"""The recipe of the shipped weights on a shard of two subjects, step by step."""
 
 import json
 from collections.abc import Iterator
@@ -13,16 +13,20 @@ from diffusers import AutoencoderDC
 from common.errors import InputError
 from common.files import folder_hash
 from common.program import main
+from common.settings import Sampling
 from common.shards import Shard, open_shard, views
-from dreampose_core import train_autoencoder, train_base
+from densepose_prep.network import IuvConfig, IuvNetwork
+from dreampose_core import draft_shard, train_autoencoder, train_base, train_detail
 from dreampose_core.__main__ import VERBS
 from dreampose_core.conditioning import Conditioning
+from dreampose_core.detail import DetailNetwork
 from dreampose_core.encode_shard import ARRAYS, pick_references
 from dreampose_core.model import build, load
 from dreampose_core.pixels import encode, to_frames, to_tensor
 from dreampose_core.posemaps import part_maps
 from dreampose_core.train_autoencoder import round_trip
 from dreampose_core.train_base import BaseData, decoder_sensitivity, fit_prior
+from dreampose_core.warp import warp
 from mannequin.dataset import plan_dataset, render_dataset
 
 pytestmark = pytest.mark.usefixtures("one_thread", "little_garbage")
@@ -45,6 +49,7 @@ def few_frames() -> Iterator[None]:
         patch.setattr(train_base, "_PRIOR_FRAMES", 16)
         patch.setattr(train_base, "_SENSITIVITY_FRAMES", 2)
         patch.setattr(train_base, "_MEASURED_FRAMES", 2)
+        patch.setattr(train_detail, "_MEASURED_FRAMES", 2)
         yield
 
 
@@ -132,11 +137,10 @@ class TestEncoded:
         for s, c, t in ((0, 0, 0), (1, 0, 2), (1, 1, 1)):
             frame, iuv = shard.rgb[s, c, t], np.array(shard.iuv[s, c])
             other, seen = (c + 1) % 2, arrays["reference"][s, c, t]
-            moved, classes = conditioning.warped_frames(
-                shard.rgb[s, other, seen], np.array(shard.iuv[s, other, seen]), [iuv[t]]
-            )
+            moved = warp(shard.rgb[s, other, seen], np.array(shard.iuv[s, other, seen]), [iuv[t]])
+            classes = conditioning.class_maps(moved.shares)
             with torch.no_grad():
-                latents = encode(vae, to_tensor(np.stack([frame, moved[0]])))
+                latents = encode(vae, to_tensor(np.stack([frame, moved.frames[0]])))
             expected = {
                 "latents": latents[0],
                 "warped": latents[1],
@@ -246,3 +250,104 @@ class TestBase:
         assert run("train-base", **given, out=tmp_path / "out") == 2
         assert "holds no encoded shard" in capsys.readouterr().err
         assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture(scope="module")
+def drafted(made) -> Path:
+    """A base, and what it and the autoencoder draw of both shards."""
+    assert run("train-base", **base_arguments(made), out=made / "base") == 0
+    for name in ("train", "held"):
+        given = {"base": made / "base", "decoder": made / "pca", "data": made / name}
+        assert run("draft-shard", **given, out=made / f"{name}-drafts", workers=1) == 0
+    return made
+
+
+class TestDetail:
+    def arguments(self, drafted: Path) -> dict[str, object]:
+        return {
+            "architecture": MINI,
+            "data": drafted / "train",
+            "drafts": drafted / "train-drafts",
+            "validation": drafted / "held",
+            "validation_drafts": drafted / "held-drafts",
+            "batch_size": 2,
+            "checkpoint_every": 2,
+            "warmup_steps": 0,
+        }
+
+    def test_drafts_are_what_the_model_draws(self, drafted):
+        shard, model = open_shard(drafted / "train"), load(str(drafted / "base"))
+        assert model.detail is None
+        drafts, planes = (
+            np.load(drafted / f"train-drafts/{name}.npy") for name in draft_shard.ARRAYS
+        )
+        assert drafts.shape == (2, 2, 3, 160, 128, 3)
+        for s, c in ((0, 1), (1, 0)):
+            seen = pick_references(shard, s, 0)[c, 0]
+            picture, iuv = (np.array(part[s, 1 - c, seen]) for part in (shard.rgb, shard.iuv))
+            reference = model.look(picture, iuv)
+            condition = model.pose(reference, np.array(shard.iuv[s, c]))
+            frames = model(reference, condition, Sampling(steps=1, noise_scale=0))
+            assert np.abs(frames.astype(int) - drafts[s, c]).max() <= 1
+            shown = np.concatenate([planes[s, c], shard.iuv[s, c]], -1).transpose(0, 3, 1, 2)
+            assert np.array_equal(condition.pixels, shown)
+
+    def test_drafts_do_not_depend_on_the_processes(self, drafted, tmp_path):
+        given = {"base": drafted / "base", "decoder": drafted / "pca", "data": drafted / "train"}
+        assert run("draft-shard", **given, out=tmp_path / "two", workers=2) == 0
+        assert folder_hash(tmp_path / "two") == folder_hash(drafted / "train-drafts")
+
+    def test_learns_and_the_same_after_a_kill(self, drafted, tmp_path, monkeypatch):
+        given = self.arguments(drafted) | {"steps": 12, "learning_rate": 4e-3}
+        assert run("train-detail", **given, out=tmp_path / "whole") == 0
+        rows, drawn = train_detail.Drafts.rows, []
+
+        def dying(*arguments):
+            drawn.append(1)
+            if len(drawn) == 9:
+                raise RuntimeError("killed")
+            return rows(*arguments)
+
+        monkeypatch.setattr(train_detail.Drafts, "rows", dying)
+        with pytest.raises(RuntimeError, match="killed"):
+            run("train-detail", **given, out=tmp_path / "again")
+        assert not (tmp_path / "again").exists()
+        assert run("train-detail", **given, out=tmp_path / "again") == 0
+        assert folder_hash(tmp_path / "again") == folder_hash(tmp_path / "whole")
+        lines = (tmp_path / "whole/training/curves.tsv").read_text().splitlines()
+        losses = [float(line.split("\t")[1]) for line in lines[1:]]
+        assert np.mean(losses[-4:]) < np.mean(losses[:4])
+
+    def test_what_holds_no_drafts_is_refused(self, drafted, tmp_path, capsys):
+        given = self.arguments(drafted) | {"steps": 1, "drafts": tmp_path}
+        assert run("train-detail", **given, out=tmp_path / "out") == 2
+        assert "holds no drafts" in capsys.readouterr().err
+        assert not (tmp_path / "out").exists()
+
+    def test_an_architecture_without_one_is_refused(self, drafted, tmp_path, capsys):
+        tiny = MINI.with_name("tiny.json")
+        given = self.arguments(drafted) | {"steps": 1, "architecture": tiny}
+        assert run("train-detail", **given, out=tmp_path / "out") == 2
+        assert "no detail network" in capsys.readouterr().err
+
+    def test_promoted_with_the_rest(self, drafted, tmp_path):
+        given = self.arguments(drafted) | {"steps": 2}
+        assert run("train-detail", **given, out=tmp_path / "detail") == 0
+        steps = {"data": drafted / "train", "validation": drafted / "held", "steps": 1}
+        coder = {"vae": drafted / "pca", "out": tmp_path / "decoder", "batch_size": 2}
+        assert run("train-decoder", **steps, **coder) == 0
+        parts = {name: tmp_path / name for name in ("detail", "decoder")}
+        iuv = tmp_path / "iuv"
+        IuvNetwork(IuvConfig()).save(iuv)
+        (iuv / "training").mkdir()
+        out = tmp_path / "model"
+        curves = tmp_path / "curves"
+        assert run("promote", base=drafted / "base", **parts, iuv=iuv, out=out, curves=curves) == 0
+        made = load(str(out)).detail.state_dict()
+        for name, value in DetailNetwork.from_pretrained(parts["detail"]).state_dict().items():
+            torch.testing.assert_close(made[name], value, atol=1e-3, rtol=1e-3)
+        assert IuvNetwork.load(out / "iuv")
+        assert json.loads((out / "provenance.json").read_text()).keys() == {
+            *("base", "decoder", "detail", "iuv")
+        }
+        assert (curves / "detail/curves.tsv").stat().st_size

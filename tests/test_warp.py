@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from dreampose_core.backdrop import backdrop
 from dreampose_core.conditioning import Conditioning
 from dreampose_core.metrics import psnr
-from dreampose_core.warp import CLASSES, backdrop, reference_surface, warp
+from dreampose_core.warp import CLASSES, warp
 from mannequin.motion import Motion, sample_motion
 from mannequin.render import render_clip
 from mannequin.subject import sample_subject
@@ -28,7 +29,8 @@ def clip() -> tuple[np.ndarray, np.ndarray]:
 
 
 def carried(image: np.ndarray, iuv: np.ndarray, target: np.ndarray) -> tuple:
-    return warp(image, reference_surface(iuv), iuv, backdrop(image, iuv), target)
+    warped = warp(image, iuv, [target])
+    return warped.frames[0], warped.shares[0]
 
 
 def error(a: np.ndarray, b: np.ndarray) -> float:
@@ -226,12 +228,14 @@ def test_backdrop_of_a_picture_full_of_person():
     assert np.array_equal(empty[:, 20], np.median(border, 1).astype(np.uint8))
 
 
-def test_warped_frames_on_the_latent_grid(clip):
+def test_a_clip_and_its_classes_on_the_latent_grid(clip):
     conditioning = Conditioning(height=160, width=128, latent_channels=4, warp=True)
     rgb, iuv = clip
-    frames, maps = conditioning.warped_frames(rgb[FRONT], iuv[FRONT], list(iuv))
+    warped = warp(rgb[FRONT], iuv[FRONT], iuv)
+    maps = conditioning.class_maps(warped.shares)
+    assert np.array_equal(warped.empty, backdrop(rgb[FRONT], iuv[FRONT]))
     assert maps.shape == (3, 16, 20, 16)
-    for target, frame, cells in zip(iuv, frames, maps, strict=True):
+    for target, frame, cells in zip(iuv, warped.frames, maps, strict=True):
         moved, classes = carried(rgb[FRONT], iuv[FRONT], target)
         assert np.array_equal(frame, moved)
         blocks = classes.reshape(20, 2, 4, 16, 2, 4, 4).mean((2, 5))  # row, sub, column, sub
