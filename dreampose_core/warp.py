@@ -91,8 +91,11 @@ def reference_surface(iuv: np.ndarray) -> Surface:
 
 
 def _part_places(iuv: np.ndarray, part: int) -> tuple[np.ndarray, np.ndarray]:
-    """Of one part `place` (BINS, BINS, 2) and `distance` (BINS, BINS): interpolated between its
-    pixels in the chart, beyond them as the nearest."""
+    """Of one part `place` (BINS, BINS, 2) and `distance` (BINS, BINS).
+
+    Between the part's pixels it is interpolated in the chart, where the picture shows the part
+    there; else it is the nearest one's.
+    """
     y, x = np.nonzero(iuv[..., 0] == part)
     at, uv = np.stack([x, y], 1).astype(np.float32), iuv[y, x, 1:]
     cell = tuple((uv.astype(np.intp) * BINS // 256).T)
@@ -106,8 +109,12 @@ def _part_places(iuv: np.ndarray, part: int) -> tuple[np.ndarray, np.ndarray]:
     try:
         between = LinearNDInterpolator(uv, at)(_CENTRES)
     except (QhullError, ValueError):  # fewer than three pixels, or all in a line
-        between = np.full_like(place, np.nan)
-    return np.where(np.isnan(between), place, between), distance
+        return place, distance
+    known = ~np.isnan(between[..., 0])
+    column, row = np.rint(between[known]).astype(np.intp).T
+    known[known] = iuv[row, column, 0] == part
+    place[known] = between[known]
+    return place, distance
 
 
 def _places(place: np.ndarray, part: np.ndarray, uv: np.ndarray, torn: float) -> np.ndarray:

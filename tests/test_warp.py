@@ -241,3 +241,28 @@ def test_a_clip_and_its_classes_on_the_latent_grid(clip):
         blocks = classes.reshape(20, 2, 4, 16, 2, 4, 4).mean((2, 5))  # row, sub, column, sub
         expected = blocks.transpose(4, 1, 3, 0, 2).reshape(16, 20, 16)
         np.testing.assert_allclose(cells, expected, atol=1e-6)
+
+
+def test_places_between_bins_are_interpolated():
+    """A ramp across a part drawn three times as wide has no steps of a bin."""
+    small, large = patch(2), patch(2, width=160, height=48)
+    image = np.zeros((48, 64, 3), np.uint8)
+    image[8:-8, 16:-16] = np.linspace(40, 240, 32).round()[None, :, None]
+    wide = np.zeros((48, 160, 3), np.uint8)
+    image_wide, iuv_wide = wide.copy(), wide.copy()
+    image_wide[:, :64], iuv_wide[:, :64] = image, small
+    moved = warp(image_wide, iuv_wide, [large]).moved[0, 24, 20:-20, 0].astype(int)
+    steps = np.diff(moved)
+    assert steps.min() >= -1
+    assert steps.max() <= 4  # nearest bins: 6 to 7
+
+
+def test_what_hides_a_part_is_not_taken_for_it():
+    whole, hidden = patch(2), patch(2)
+    hidden[8:-8, 26:38] = 21, 128, 128  # an arm before the body's middle
+    image = np.full((48, 64, 3), 90, np.uint8)
+    image[hidden[..., 0] == 2] = 0, 200, 0
+    image[hidden[..., 0] == 21] = 250, 0, 0
+    moved = warp(image, hidden, [whole]).moved[0]
+    taken = (moved[..., 0] > 125) & (whole[..., 0] > 0)
+    assert taken.sum() < 0.02 * (hidden[..., 0] == 21).sum()
