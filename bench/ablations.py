@@ -101,6 +101,14 @@ def without_tokens(scene: Scene) -> np.ndarray:
     return scene.model(replace(reference, tokens=reference.null_tokens), condition, DEFAULT)
 
 
+def without_detail(scene: Scene) -> np.ndarray:
+    """The decoder's drafts are the frames."""
+    scene.model.detail, detail = None, scene.model.detail
+    frames = scene.sampled(scene.model, DEFAULT)
+    scene.model.detail = detail
+    return frames
+
+
 class CrossFrameAttention(AttnProcessor):
     """Self-attention in which every frame also, or only, looks at the first one.
 
@@ -185,6 +193,7 @@ def decoder_finetuned(steps: int, rate: float) -> Method:
 
 SAMPLER: dict[str, Method] = {
     "**the default**: 1 step, noise 0, s1 1, s2 1, settle 16": sampler({}),
+    "without the detail network": without_detail,
     "settle 0": sampler({"settle": 0}),
     "settle 8": sampler({"settle": 8}),
     "settle 32": sampler({"settle": 32}),

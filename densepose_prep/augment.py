@@ -8,7 +8,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from densepose_prep.mirror import flipped
+from common.mirror import flipped
 
 _CLOTHES_DIFFERENCE = 14
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from common.layers import Levels, convolution
+from common.mirror import BACKWARDS, SWAP
 from common.poses import PARTS
 from dreampose_core.warp import Warped
 
@@ -69,3 +70,15 @@ class DetailNetwork(ModelMixin, ConfigMixin):
         shares = leave[:, :_PICTURES].softmax(1).unsqueeze(2)
         pictures = torch.stack([draft, moved, empty], 1)
         return (shares * pictures).sum(1) + leave[:, _PICTURES:]
+
+
+def both_ways(network: DetailNetwork, draft: Tensor, pixels: Tensor) -> Tensor:
+    """The mean of what the network makes of frames and of their mirror images, mirrored back."""
+    part, u = pixels[:, 8].long(), pixels[:, 9]
+    backwards = torch.from_numpy(BACKWARDS).to(part.device)[part]
+    swapped = torch.from_numpy(SWAP).to(part.device)[part].to(pixels)
+    turned = torch.where(backwards, 255 - u, u)
+    mirrored = torch.cat([pixels[:, :8], torch.stack([swapped, turned], 1), pixels[:, 10:]], 1)
+    there = network(draft, pixels)
+    back = network(draft.flip(-1), mirrored.flip(-1)).flip(-1)
+    return (there + back) / 2

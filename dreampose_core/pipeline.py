@@ -18,7 +18,7 @@ from common.settings import Sampling
 from dreampose_core.adapter import EmbeddingAdapter
 from dreampose_core.backdrop import settled
 from dreampose_core.conditioning import Condition, Conditioning, repeat
-from dreampose_core.detail import DetailNetwork, pixels
+from dreampose_core.detail import DetailNetwork, both_ways, pixels
 from dreampose_core.guidance import branch_weights
 from dreampose_core.pixels import Autoencoder, clip_pixels, decode, encode, to_frames, to_tensor
 from dreampose_core.warp import warp
@@ -183,7 +183,7 @@ class DreamPosePipeline(DiffusionPipeline):
     def drawn(self, latents: Tensor, condition: Condition) -> Tensor:
         """Images (B, 3, H, W) in [−1, 1] (not clamped) from clean latents and their conditions."""
         draft = decode(self.vae, latents)
-        return self.detail(draft, condition.pixels) if self.detail else draft
+        return both_ways(self.detail, draft, condition.pixels) if self.detail else draft
 
     @torch.no_grad()
     def __call__(

@@ -19,6 +19,7 @@ from scipy.interpolate import LinearNDInterpolator
 from scipy.ndimage import distance_transform_edt
 from scipy.spatial import QhullError
 
+from common.mirror import BACKWARDS, SWAP
 from dreampose_core.backdrop import backdrop, foreign
 
 BINS = 32
@@ -26,22 +27,9 @@ _CENTRES = np.stack(np.meshgrid(*2 * [(np.arange(BINS) + 0.5) * 255 / BINS], ind
 CLASSES = ("backdrop", "extension", "seen", "hidden")
 
 _FRONT_BACK = ((1, 2), (7, 9), (8, 10), (11, 13), (12, 14), (15, 17), (16, 18), (19, 21), (20, 22))
-_LEFT_RIGHT = (
-    (3, 4),
-    (5, 6),
-    (7, 8),
-    (9, 10),
-    (11, 12),
-    (13, 14),
-    (15, 16),
-    (17, 18),
-    (19, 20),
-    (21, 22),
-) + ((23, 24),)
 _TWIN_PENALTY, _MIRROR_PENALTY = 6.0, 10.0
 _CONFIDENCE_BINS = 4.0
 _SEEN = 0.6
-_HEAD = 23
 _ARM = np.isin(np.arange(25), (3, 4, *range(15, 23)))
 """Which parts are hands and arms: thin, and moved more than what they hang beside."""
 _REACH, _AROUND, _OUTLINE, _SMOOTH = 0.2, 0.1, 0.03, 0.02
@@ -50,14 +38,14 @@ _TORN = 0.03
 """As shares of the picture's height."""
 
 
-def _involution(pairs: tuple[tuple[int, int], ...]) -> np.ndarray:
-    table = np.arange(25)
-    for a, b in pairs:
-        table[a], table[b] = b, a
-    return table
+def _twins() -> np.ndarray:
+    twin = np.arange(25)
+    for front, back in _FRONT_BACK:
+        twin[front], twin[back] = back, front
+    return twin
 
 
-_TWIN, _MIRROR = _involution(_FRONT_BACK), _involution(_LEFT_RIGHT)
+_TWIN = _twins()
 
 
 @dataclass(frozen=True)
@@ -139,11 +127,11 @@ def _borrow(place: np.ndarray, distance: np.ndarray) -> tuple[np.ndarray, np.nda
     Front and back run against each other in U, and so do left and right but for the head's.
     """
     no_twin = np.where(np.arange(25) == _TWIN, 1e3, 0)[:, None, None]
-    other_way = (np.arange(25) < _HEAD)[:, None, None]
 
     def mirrored(values: np.ndarray) -> np.ndarray:
-        swapped = values[_MIRROR]
-        return np.where(other_way.reshape(-1, *[1] * (values.ndim - 1)), swapped[:, ::-1], swapped)
+        swapped = values[SWAP]
+        turned = BACKWARDS.reshape(-1, *[1] * (values.ndim - 1))
+        return np.where(turned, swapped[:, ::-1], swapped)
 
     def twin(values: np.ndarray) -> np.ndarray:
         return values[_TWIN][:, ::-1]

@@ -7,14 +7,16 @@ import pytest
 import torch
 from scipy.spatial import cKDTree
 
+from common import mirror
 from common.errors import InputError
 from common.pose_error import part_iou, summary
 from common.program import main
 from common.settings import TrainingSettings
 from common.shards import open_shard
 from common.training import train
-from densepose_prep import augment, mirror
+from densepose_prep import augment
 from densepose_prep.__main__ import VERBS
+from densepose_prep.mirror import both_ways, unflipped
 from densepose_prep.network import (
     LABELS,
     IuvConfig,
@@ -59,10 +61,9 @@ def test_the_chart_is_its_own_mirror_image():
     corners = body.canonical[body.layer_faces(BODY)]
     _, twin = cKDTree(corners.mean(1)).query(corners.mean(1) * [-1, 1, 1])
     part, (u, v) = body.charts.part, body.charts.uv.mean(1).T
-    swap, backwards = mirror.mirror_tables()
-    same = swap[part] == part[twin]
+    same = mirror.SWAP[part] == part[twin]
     assert same.mean() > 0.999
-    mirrored = np.where(backwards[part], 1 - u, u)
+    mirrored = np.where(mirror.BACKWARDS[part], 1 - u, u)
     assert np.abs(mirrored - u[twin])[same].max() < 0.07
     assert np.abs(mirrored - u[twin])[same].mean() < 0.005
     assert np.abs(v - v[twin])[same].max() < 0.02
@@ -108,12 +109,10 @@ def test_augmentation_is_repeatable_and_varied(pair):
 def test_what_is_seen_of_a_mirrored_picture_is_turned_back(pair):
     frame, iuv = pair
     straight, turned = (perfect(maps) for maps in (iuv, mirror.flipped(frame, iuv)[1]))
-    for seen, known in zip(
-        split_outputs(mirror.unflipped(turned)), split_outputs(straight), strict=True
-    ):
+    for seen, known in zip(split_outputs(unflipped(turned)), split_outputs(straight), strict=True):
         own = slice(None) if seen.shape[1] == LABELS else split_outputs(straight)[0][:, 1:] > 0
         torch.testing.assert_close(seen[own], known[own], atol=0.005, rtol=0)
-    seen = mirror.both_ways(lambda _: torch.cat([straight, turned]), straight[:, :3])
+    seen = both_ways(lambda _: torch.cat([straight, turned]), straight[:, :3])
     torch.testing.assert_close(seen[:, :LABELS], straight[:, :LABELS])
 
 

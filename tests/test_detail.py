@@ -7,9 +7,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from common.mirror import flipped
 from common.poses import PARTS
 from common.settings import Sampling
-from dreampose_core.detail import PIXELS, DetailNetwork, pixels
+from dreampose_core.detail import PIXELS, DetailNetwork, both_ways, pixels
 from dreampose_core.model import build, load
 from dreampose_core.pixels import decode, to_frames
 from dreampose_core.warp import Warped, warp
@@ -94,6 +95,22 @@ def test_what_the_precision_of_the_model_is_it_keeps(seen):
         made = choosing(1).to(torch.bfloat16)(drafts.bfloat16(), planes.bfloat16())
     assert made.dtype == torch.bfloat16
     torch.testing.assert_close(made.float(), planes[:, :3].float() / 127.5 - 1, atol=0.02, rtol=0)
+
+
+def test_both_ways_a_mirrored_picture_gives_the_mirrored_frame(clip, seen):
+    rgb, iuv = clip
+    drafts, planes = seen
+    torch.manual_seed(0)
+    network = DetailNetwork().eval()
+    torch.nn.init.normal_(network.leave.weight)
+    mirrored = np.stack([flipped(*pair)[1] for pair in zip(rgb, iuv, strict=True)])
+    turned = planes.flip(-1).clone()
+    turned[:, 8:] = torch.from_numpy(mirrored).permute(0, 3, 1, 2)
+    with torch.no_grad():
+        plain, made = both_ways(network, drafts, planes), network(drafts, planes)
+        again = both_ways(network, drafts.flip(-1), turned)
+    torch.testing.assert_close(again, plain.flip(-1), atol=1e-5, rtol=1e-5)
+    assert (plain - made).abs().max() > 1e-3
 
 
 class TestInThePipeline:
