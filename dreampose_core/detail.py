@@ -64,7 +64,8 @@ class DetailNetwork(ModelMixin, ConfigMixin):
         label = pixels[:, 8].long()
         parts = F.one_hot(label, PARTS + 1)[..., 1:].permute(0, 3, 1, 2).to(draft)
         marks, surface = pixels[:, 6:8] / 255, pixels[:, 9:] / 255
-        fine = self.enter(torch.cat([draft, moved, empty, marks, surface, parts], 1))
+        seen = torch.cat([draft, moved, empty, marks, surface, parts], 1)
+        fine = self.enter(seen.contiguous(memory_format=torch.channels_last))
         hidden = self.levels.through(self.top(fine))
         leave = self.leave(self.outline(torch.cat([fine, self.back(hidden)], 1)))
         shares = leave[:, :_PICTURES].softmax(1).unsqueeze(2)

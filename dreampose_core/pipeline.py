@@ -181,9 +181,14 @@ class DreamPosePipeline(DiffusionPipeline):
 
     @torch.no_grad()
     def drawn(self, latents: Tensor, condition: Condition) -> Tensor:
-        """Images (B, 3, H, W) in [−1, 1] (not clamped) from clean latents and their conditions."""
+        """Images (B, 3, H, W) in [−1, 1] (not clamped) from clean latents and their conditions.
+
+        Without a detail network, or conditions without pixels, they are the decoder's drafts.
+        """
         draft = decode(self.vae, latents)
-        return both_ways(self.detail, draft, condition.pixels) if self.detail else draft
+        if self.detail is None or condition.pixels is None:
+            return draft
+        return both_ways(self.detail, draft, condition.pixels)
 
     @torch.no_grad()
     def __call__(
