@@ -13,7 +13,7 @@ from tyro.conf import Positional, arg
 
 from common.errors import InputError
 from flows.place import InWorkspace
-from tasks import freshness, graph
+from tasks import device, freshness, graph
 from tasks.graph import Address
 
 _REPLACED = ("--out", "--batch_size")
@@ -52,7 +52,13 @@ class Sweep(InWorkspace):
         given = {"--image-strengths": self.s1, "--pose-strengths": self.s2, "--frame": [self.frame]}
         more = [str(word) for name, values in given.items() for word in (name, *values)]
         command = [sys.executable, "-m", "dreampose_core", "sweep", *program, "--out", out, *more]
-        sys.exit(subprocess.run(command).returncode)
+        with device.attended(), device.turn(address, _tell):
+            done = subprocess.run(command)
+        sys.exit(done.returncode)
+
+
+def _tell(reason: str) -> None:
+    print(f"waiting: {reason}", flush=True)
 
 
 def _without(arguments: list[str]) -> list[str]:

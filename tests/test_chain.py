@@ -8,14 +8,17 @@ import re
 import shutil
 import signal
 import sqlite3
+import subprocess
+import sys
 import time
 from contextlib import closing
 
 import pytest
 from chain import CLIP, PHOTO, animate, at_work, python, recorded, start, wait_until
 
-from tasks import workspace
+from tasks import device, workspace
 from tasks.catalog import NOTHING
+from tasks.graph import Address
 
 
 @pytest.mark.slow
@@ -51,7 +54,13 @@ def test_a_photo_and_a_clip_become_a_video(files, undisturbed, tmp_path):
     assert (files / "third.mp4").read_bytes() != video.read_bytes()
 
     grid = files / "grid.png"
-    python("-m", "flows", "sweep", video.stem, "-o", grid, "--s1", 1, 4, "--s2", 1, cwd=place)
+    words = [str(w) for w in ("sweep", video.stem, "-o", grid, "--s1", 1, 4, "--s2", 1)]
+    with device.turn(Address("sample", "another"), print):
+        command = [sys.executable, "-m", "flows", *words]
+        sweeping = subprocess.Popen(command, cwd=place, stdout=subprocess.PIPE, text=True)
+        assert "waiting" in sweeping.stdout.readline()
+        assert not grid.exists()
+    assert sweeping.wait() == 0
     assert grid.stat().st_size
 
     text = python("-m", "flows", "status", cwd=place)
