@@ -63,8 +63,7 @@ def give_out(pool: str, units: Sequence[Unit]) -> Iterator[tuple[Unit, str]]:
                     continue
                 out.remove(one)
                 if run.state.is_completed():
-                    lineage.adopt(_records(client, run_id))
-                    yield unit, ""
+                    yield unit, _adopted(_records(client, run_id))
                 elif run.state.is_failed() or lives == 1:
                     yield unit, _problem(run)
                 else:
@@ -99,6 +98,15 @@ def _is_silent(client: SyncPrefectClient, run: FlowRun) -> bool:
     )
     found = client.read_events(beats, limit=1).events
     return not found or now - found[0].occurred > _SILENT
+
+
+def _adopted(records: list[lineage.Record]) -> str:
+    """Keep how a worker made its outputs; what went wrong with that, or ""."""
+    try:
+        lineage.adopt(records)
+    except InputError as error:
+        return error.problem
+    return ""
 
 
 def _records(client: SyncPrefectClient, run_id: UUID) -> list[lineage.Record]:

@@ -110,9 +110,15 @@ def told(addresses: Iterable[Address]) -> list[Record]:
 
 
 def adopt(records: Iterable[Record]) -> None:
-    """Keep records that another clone made. Raises ValidationError where one is none."""
+    """Keep records that another clone made. Raises InputError where one is none."""
     for given in records:
-        checked = _Record.model_validate(given).model_dump()
+        try:
+            checked = _Record.model_validate(given).model_dump()
+        except ValidationError:
+            raise InputError(
+                "what another clone says of how it made its files cannot be read",
+                "give every worker a clone of this commit",
+            ) from None
         for out in checked["lock"]["outs"]:
             write_json(_path(out["md5"], checked["stage"]), checked)
 
