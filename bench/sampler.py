@@ -23,7 +23,7 @@ from dreampose_core.guidance import dual_guidance
 from dreampose_core.metrics import ssim
 from dreampose_core.model import load
 from dreampose_core.pipeline import DreamPosePipeline
-from dreampose_core.pixels import decode, to_frames
+from dreampose_core.pixels import to_frames
 from dreampose_core.scene import change_scheduler
 
 SEED = 0
@@ -51,7 +51,7 @@ def published(
             output = model.predict(noisy, moment.expand(3), tokens, three, image, pose)
             output = dual_guidance(*output.split(1), how.s1, how.s2)
             latents = scheduler.step(output, moment, latents).prev_sample
-        frames.append(to_frames(decode(model.vae, latents))[0])
+        frames.append(to_frames(model.drawn(latents, condition))[0])
     return np.stack(frames)
 
 
