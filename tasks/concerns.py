@@ -12,8 +12,9 @@ _SURE = 0.7
 """Detections with a lower score are called doubtful."""
 _EDGE = 0.01
 """Share of a picture's side that counts as its edge."""
-_DRIFT = {"background": 3.5, "person": 10.0}
-"""ΔE from which a change of colour is worth a warning."""
+_DRIFT = {"background": 3.5, "person": 6.0}
+"""ΔE from which a change of colour is worth a warning: over that of true clips, in which light and
+shade change, and under that of broken ones (bench/colour_drift.py)."""
 _FULL = ("left", "top", "right", "bottom")
 
 
