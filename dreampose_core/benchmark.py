@@ -30,7 +30,6 @@ from common.settings import NoiseSettings, Sampling
 from common.shards import Shard, open_shard
 from common.training import Batch, TrainingSettings, resume_folder
 from common.workers import in_processes
-from dreampose_core.backdrop import backdrop
 from dreampose_core.conditioning import Condition
 from dreampose_core.faults import (
     ALL_FAULTS,
@@ -263,8 +262,8 @@ def training_pairs(model: DreamPosePipeline, clip: Clip, name: str, pairs: int, 
 
 def surface_warp(photo: np.ndarray, iuv: np.ndarray, poses: np.ndarray) -> np.ndarray:
     """The photo's pixels through matching surface points, on the empty backdrop."""
-    frames = extended_warp(photo, iuv, poses)
-    return np.where(poses[..., :1] > 0, frames, backdrop(photo, iuv))
+    warped = warp(photo, iuv, poses)
+    return np.where(poses[..., :1] > 0, warped.moved, warped.empty)
 
 
 def extended_warp(photo: np.ndarray, iuv: np.ndarray, poses: np.ndarray) -> np.ndarray:

@@ -24,7 +24,6 @@ from dreampose_core.encode_shard import pick_references
 from dreampose_core.measuring import one_thread
 from dreampose_core.model import load
 from dreampose_core.pipeline import DreamPosePipeline
-from dreampose_core.pixels import decode, to_frames
 
 ARRAYS = ("drafts", "pixels")
 KEPT = slice(0, 8)
@@ -67,7 +66,7 @@ def draft_shard(
 def _model(base: Path, decoder: Path) -> DreamPosePipeline:
     """Base and decoder, drafts only."""
     model = load(str(base))
-    model.register_modules(vae=AutoencoderDC.from_pretrained(decoder).eval())
+    model.register_modules(vae=AutoencoderDC.from_pretrained(decoder).eval(), detail=None)
     return model
 
 
@@ -82,9 +81,7 @@ def _draw(job: _Job) -> None:
             other = (clip + 1) % len(rgb)
             reference = model.look(rgb[other, seen], iuv[other, seen])
             condition = model.pose(reference, iuv[clip])
-            noise = 0 * model.initial_noise(0).expand(len(condition.uv), -1, -1, -1)
-            latents = model.denoise(noise, reference, condition, ONE_STEP)
-            drafts[job.subject, clip] = to_frames(decode(model.vae, latents))
+            drafts[job.subject, clip] = model(reference, condition, ONE_STEP)
             planes[job.subject, clip] = condition.pixels[:, KEPT].permute(0, 2, 3, 1)
     drafts.flush()
     planes.flush()

@@ -35,14 +35,14 @@ def build(architecture: Path, seed: int = 0) -> DreamPosePipeline:
         image_encoder = CLIPVisionModel(CLIPVisionConfig(**spec["image_encoder"])).eval()
         unet = UNet2DConditionModel(**spec["unet"])
         scheduler = _made(spec["scheduler"])
+        widen_conv_in(unet, conditioning.extra_channels)
+        adapter = new_adapter(conditioning, image_encoder)
+        detail = DetailNetwork(**spec["detail"]) if "detail" in spec else None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"{architecture} is not an architecture file ({error})",
             "see presets/architectures/mini.json",
         ) from None
-    widen_conv_in(unet, conditioning.extra_channels)
-    adapter = new_adapter(conditioning, image_encoder)
-    detail = DetailNetwork(**spec["detail"]) if "detail" in spec else None
     return DreamPosePipeline(vae, image_encoder, adapter, unet, conditioning, scheduler, detail)
 
 

@@ -1,7 +1,7 @@
 """`DreamPosePipeline`: a reference picture and a clip's poses to frames.
 
 The steps are short functions without hidden state: `look` (the reference, once), `pose` (the
-clip's conditions), `initial_noise`, `denoise`, `decode`.
+clip's conditions), `initial_noise`, `denoise`, `drawn`.
 """
 
 from __future__ import annotations
@@ -156,7 +156,7 @@ class DreamPosePipeline(DiffusionPipeline):
             noisy.repeat(times, 1, 1, 1),
             time.expand(count * times),
             tokens,
-            repeat(condition, times),
+            repeat(replace(condition, pixels=None), times),
             image,
             pose,
         )
